@@ -1,0 +1,32 @@
+"""The table of backends: a name, and the module that is imported when it is picked.
+
+Picked late, so that a driver that nobody uses need not be installed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from whatsapp.errors import StartupError
+
+STORES = {"memory": "backends.memory", "sqlite": "backends.sqlite"}
+DIRECTORIES = {"memory": "backends.memory"}
+
+
+def stores(name: str) -> ModuleType:
+    """The module whose `open_stores(settings)` opens this backend."""
+    return _picked(STORES, name, "[storage] backend")
+
+
+def directory(name: str) -> ModuleType:
+    """The module whose `open_directory(settings, instance)` opens this backend."""
+    return _picked(DIRECTORIES, name, "[directory] backend")
+
+
+def _picked(table: dict[str, str], name: str, option: str) -> ModuleType:
+    if name not in table:
+        raise StartupError(
+            f"{option} = {name!r} is not known", f"Use one of: {', '.join(sorted(table))}."
+        )
+    return import_module(table[name])
