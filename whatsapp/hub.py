@@ -1,0 +1,125 @@
+"""Who is connected here: user → sessions of this instance; fan-out to them.
+
+An entry is encoded once, whatever the number of readers. What a session cannot take now it
+reads from the log later; a fan-out waits for nobody.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+from whatsapp.clock import Clock
+from whatsapp.model import Entry
+from whatsapp.room import Room
+from whatsapp.session import Session, State
+from whatsapp.wire import CLOSE_REPLACED, CLOSE_REVOKED, message_frame
+
+# Devices whose last disconnect is remembered.
+AWAY_DEVICES_MAX = 100_000
+
+
+class Hub:
+    """The sessions of this instance that have said who they are."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        came: Callable[[str], None],
+        went: Callable[[str], None],
+        wake: Callable[[Session], None],
+    ) -> None:
+        self._came = came
+        self._went = went
+        self._wake = wake
+        self._clock = clock
+        self._sessions: dict[str, tuple[Session, ...]] = {}
+        self._away_since_ms: OrderedDict[str, int] = OrderedDict()
+        self.count = 0
+
+    def online(self, user: str) -> bool:
+        return user in self._sessions
+
+    def users(self) -> Collection[str]:
+        return self._sessions.keys()
+
+    def of(self, user: str) -> tuple[Session, ...]:
+        """The user's sessions here."""
+        return self._sessions.get(user, ())
+
+    def all(self) -> Iterator[Session]:
+        for sessions in list(self._sessions.values()):
+            yield from sessions
+
+    def add(self, session: Session) -> None:
+        """This session is who it says; an older one of the same device is replaced."""
+        before = self.of(session.user)
+        for old in before:
+            if old.device == session.device:
+                old.close(CLOSE_REPLACED, "replaced by a newer connection of this device")
+        kept = tuple(old for old in before if old.device != session.device)
+        self._sessions[session.user] = (*kept, session)
+        self.count += 1 + len(kept) - len(before)
+        if not before:
+            self._came(session.user)
+
+    def remove(self, session: Session) -> None:
+        """The session is over. One that was replaced is not here any more: no effect."""
+        before = self.of(session.user)
+        kept = tuple(other for other in before if other is not session)
+        if len(kept) == len(before):
+            return
+        self.count -= 1
+        self._away_since_ms[session.device] = self._clock.now_ms()
+        if len(self._away_since_ms) > AWAY_DEVICES_MAX:
+            self._away_since_ms.popitem(last=False)
+        if kept:
+            self._sessions[session.user] = kept
+        else:
+            del self._sessions[session.user]
+            self._went(session.user)
+
+    def away_since_ms(self, device: str) -> int | None:
+        """When this device's last connection here ended; None where that is not known."""
+        return self._away_since_ms.get(device)
+
+    def revoke(self, user: str, devices: Collection[str]) -> None:
+        """These devices of the user were logged out: their sessions close."""
+        for session in self.of(user):
+            if session.device in devices:
+                session.close(CLOSE_REVOKED, "logged out")
+
+    def deliver(self, entry: Entry, readers: Iterable[str], *, origin: Session | None) -> None:
+        """Offer a committed entry to the sessions of its readers. `origin` has it already."""
+        sessions = self._sessions
+        frame = message_frame(entry, entry.sender)
+        for user in readers:
+            for session in sessions.get(user, ()):
+                if session is not origin:
+                    shown = not entry.hidden or user == entry.sender
+                    session.offer(
+                        entry.chat, entry.seq, frame if shown else message_frame(entry, user)
+                    )
+                if session.behind:
+                    self._wake(session)
+
+    def grown(self, room: Room) -> None:
+        """The log has entries that were not delivered: whoever may see them reads them there."""
+        for user, member in room.members.items():
+            for session in self.of(user):
+                if member.active:
+                    session.behind.add(room.chat)
+                    self._wake(session)
+                else:
+                    session.leave(room.chat)
+
+    def tell(self, user: str, frame: bytes, *, but: Session | None = None) -> None:
+        """Push a frame to all sessions of a user."""
+        for session in self.of(user):
+            if session is not but and session.state is not State.CLOSED:
+                session.push(frame)
+
+    def tell_all(self, users: Iterable[str], frame: bytes) -> None:
+        for user in users:
+            self.tell(user, frame)
