@@ -1,0 +1,5 @@
+"""`python -m whatsapp` is `whatsapp`."""
+
+from whatsapp.cli import main
+
+main(prog_name="whatsapp")
