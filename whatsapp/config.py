@@ -53,6 +53,7 @@ class Server(Section, frozen=True):
     port_tries: Annotated[int, Meta(ge=0, le=1000)] = 20
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    reader: Literal["lean", "plain"] = "lean"
     heartbeat_seconds: Annotated[float, Meta(ge=1, le=3600)] = 30.0
     hello_timeout_seconds: Seconds = 5.0
     close_timeout_seconds: Seconds = 2.0

@@ -1,10 +1,11 @@
 """The I/O of one socket: read, write, heartbeat, close. Nothing else.
 
-Reading is aiohttp's. Writing is not: `send_str` is a coroutine that waits for the peer, so
-it would take a task and a queue per connection, and its back-pressure can be passed by
-concurrent senders. Text frames of a server are a few bytes of header and the payload, so
-all that a turn of the loop has for a socket goes to its transport in one write, and what
-the peer does not take is counted (`buffered_bytes`), not queued further.
+Reading is aiohttp's, here in the plain way (`lean.py` has the quick one). Writing is not:
+`send_str` is a coroutine that waits for the peer, so it would take a task and a queue per
+connection, and its back-pressure can be passed by concurrent senders. Text frames of a
+server are a few bytes of header and the payload, so all that a turn of the loop has for a
+socket goes to its transport in one write, and what the peer does not take is counted
+(`buffered_bytes`), not queued further.
 
 Ending is bounded everywhere: a close frame, `close_timeout_seconds` for the peer's, then
 the socket is reset. aiohttp's own `close` waits for a flush that a stalled peer never gives.
@@ -78,10 +79,12 @@ class Connection:
         "_written",
         "close_code",
         "close_reason",
+        "ended",
         "receiver",
     )
 
     receiver: Receiver
+    ended: Callable[[], None]
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
@@ -95,6 +98,7 @@ class Connection:
         self._written = self._drained = 0
         self.close_code = 0
         self.close_reason = ""
+        self.ended = _nobody_asked
 
     # --- the life of it --------------------------------------------------------------
 
@@ -113,9 +117,13 @@ class Connection:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the peer left during the handshake")
+        self.attach(transport)
+        return response
+
+    def attach(self, transport: asyncio.Transport) -> None:
+        """This is the socket."""
         self._transport = transport
         _tune(transport.get_extra_info("socket"))
-        return response
 
     async def run(self) -> None:
         """Read until the end. Returns when the socket is closed, or is about to be."""
@@ -128,6 +136,7 @@ class Connection:
                     await later
         finally:
             self._end()
+            self.ended()
 
     def _take(self, kind: WSMsgType, data: bytes) -> Awaitable[None] | None:
         self._heard_at = self._loop.time()
@@ -246,6 +255,10 @@ class Connection:
             self._drained, self._drained_at = drained, now
         elif now - self._drained_at > self._settings.stall_seconds:
             self.close(CLOSE_TOO_SLOW, "too slow: nothing was read for too long")
+
+
+def _nobody_asked() -> None:
+    """What `ended` is, unless somebody wants to know."""
 
 
 class Strict:

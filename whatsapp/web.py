@@ -17,6 +17,7 @@ from msgspec import Struct
 from whatsapp import config, page_routes, rest
 from whatsapp.connection import Connection, Settings, Strict
 from whatsapp.errors import BadRequest, Forbidden, RateLimited, Unavailable
+from whatsapp.lean import LeanConnection
 from whatsapp.log import SessionLog
 from whatsapp.metrics import CONTENT_TYPE, Metrics
 from whatsapp.rates import Bucket
@@ -36,6 +37,9 @@ log = logging.getLogger(__name__)
 # Connections are looked at once a second, a part of them at a time.
 BEAT_PARTS = 10
 RECONNECT_MS = 1_000
+
+
+READERS: dict[str, type[Connection]] = {"lean": LeanConnection, "plain": Connection}
 
 
 class Guest(Struct, gc=True):
@@ -92,17 +96,15 @@ class Door:
         _check_handshake(request, self._settings.allowed_origins)
         address = rest.client_address(request, self._trusted)
         self._count_opening(address)
-        connection = Connection(self._socket_settings, self._metrics)
+        connection = READERS[self._settings.reader](self._socket_settings, self._metrics)
         try:
             response = await connection.open(request, (SUBPROTOCOL,))
         except BaseException:
             self._uncount_opening(address)
             raise
         guest = self._welcome(connection, address, _header_token(request))
-        try:
-            await connection.run()
-        finally:
-            self._leave(guest)
+        connection.ended = lambda: self._leave(guest)
+        await connection.run()
         return response
 
     def _welcome(self, connection: Connection, address: str, token: str | None) -> Guest:
