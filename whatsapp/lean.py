@@ -26,6 +26,8 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_websocket import WS_KEY, WebSocketReader
 
 from whatsapp.connection import Connection
+from whatsapp.errors import ProtocolViolation
+from whatsapp.framing import Framing
 
 # asyncio reads up to 256 KiB at once by default: malloc maps and unmaps that for every read.
 READ_BYTES_MAX = 16_384
@@ -36,7 +38,7 @@ CLOSE_LOST = 1006
 class LeanConnection(Connection, asyncio.Protocol):
     """A `Connection` that is its transport's protocol."""
 
-    __slots__ = ("__weakref__", "_backlog", "_reader", "_tail")
+    __slots__ = ("__weakref__", "_backlog", "_framing", "_reader", "_tail")
 
     async def open(self, request: web.Request, protocols: tuple[str, ...]) -> web.StreamResponse:
         """Answer the handshake and take the socket over. What is no handshake, aiohttp refuses."""
@@ -48,6 +50,7 @@ class LeanConnection(Connection, asyncio.Protocol):
         if transport is None:
             raise ConnectionResetError("the peer left during the handshake")
         self._backlog: deque[Frame] | None = None
+        self._framing = Framing()
         self._reader = WebSocketReader(
             _Taker(self), self._settings.frame_bytes_max + 1, compress=False, decode_text=False
         )
@@ -74,6 +77,12 @@ class LeanConnection(Connection, asyncio.Protocol):
     # --- what the loop calls -----------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        try:
+            self._framing.look(data)
+        except ProtocolViolation as violation:
+            self.close(violation.close_code, violation.reason)
+            self._end()
+            return
         self._reader.feed_data(data)
 
     def eof_received(self) -> None:

@@ -177,6 +177,17 @@ async def test_addresses_behind_a_trusted_proxy_are_told_apart(tmp_path: Path) -
         waiting.close()
 
 
+async def test_a_frame_that_is_not_masked_is_refused(tmp_path: Path) -> None:
+    async with place(tmp_path) as here:
+        raw = Stalled(here.server.url)
+        await raw.connect()
+        await raw.write(b"\x81\x02{}")
+        [(first, payload)] = await raw.frames(1)
+        assert (first, int.from_bytes(payload[:2], "big")) == (0x88, 1002)
+        await raw.gone()
+        raw.close()
+
+
 async def test_no_hello_in_time(tmp_path: Path) -> None:
     async with place(tmp_path, server={"hello_timeout_seconds": 0.3}) as here:
         alice = await here.peer("alice")
