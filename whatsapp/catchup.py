@@ -54,6 +54,7 @@ class Catchup:
             self._parked[session] = None
             return
         session.queued = True
+        self._parked.pop(session, None)
         self._queue.append(session)
         if self._workers < WORKERS_MAX:
             self._workers += 1

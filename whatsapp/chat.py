@@ -105,7 +105,9 @@ class Conversations:
 
     def send(self, session: Session, frame: Send) -> Later:
         """A text over WebSocket; answered by `sent` or an error with `re`."""
-        chat = _addressed(session.user, frame)
+        chat = frame.chat
+        if chat is None or frame.to is not None or chat not in self._rooms:
+            chat = _addressed(session.user, frame)
         sending = Sending(self._desk, session.user, chat, frame)
         sending.session = session
         return self._send(sending)
@@ -158,7 +160,7 @@ class Conversations:
     def received(self, session: Session, frame: Received) -> Later:
         """This device has all up to `seq`."""
         room = self._rooms.get(frame.chat)
-        if room is None:
+        if room is None or not room.head:
             return self._cursor_later(session, frame)
         self._received(session, room, frame.seq)
         return None
@@ -166,7 +168,7 @@ class Conversations:
     def read(self, session: Session, frame: Read) -> Later:
         """The user has read all up to `seq`; so this device has it, too."""
         room = self._rooms.get(frame.chat)
-        if room is None:
+        if room is None or not room.head:
             return self._cursor_later(session, frame)
         if self._received(session, room, frame.seq):
             self._move(session.user, room, read=frame.seq, session=session)
@@ -196,12 +198,11 @@ class Conversations:
 
     def device_has(self, session: Session, room: Room, seq: int) -> None:
         """The device's own cursor is at `seq` now, and the user's at least there."""
-        self._cursors.move(
-            CursorMove(
-                chat=room.chat, user=session.user, device=session.device, device_received=seq
-            )
+        move = CursorMove(
+            chat=room.chat, user=session.user, device=session.device, device_received=seq
         )
-        self._move(session.user, room, received=seq)
+        if not self._move(session.user, room, received=seq, move=move):
+            self._cursors.move(move)
 
     def _move(
         self,
@@ -211,9 +212,11 @@ class Conversations:
         received: int = 0,
         read: int = 0,
         session: Session | None = None,
-    ) -> None:
+        move: CursorMove | None = None,
+    ) -> bool:
         """Move the user's cursors and tell the authors newly covered.
 
+        `move` is a move of a device, to be written with it; False where it was not.
         Over entries that the user may not see its cursors do not move: an author whom it
         blocks must not learn that they arrived.
         """
@@ -223,12 +226,13 @@ class Conversations:
         old = old_read if read else old_received
         new = read or received
         if new <= old:
-            return
+            return False
         covered = room.covered(user, old, new)
         if covered is None:
             self._scheduler.spawn(self._move_far(user, room, old, received, read))
-            return
-        self._moved(user, room, covered, is_read=bool(read), session=session)
+            return False
+        self._moved(user, room, covered, is_read=bool(read), session=session, move=move)
+        return True
 
     def _moved(
         self,
@@ -238,6 +242,7 @@ class Conversations:
         *,
         is_read: bool,
         session: Session | None = None,
+        move: CursorMove | None = None,
     ) -> None:
         last, authors = covered
         if last > room.received.get(user, 0):
@@ -249,6 +254,8 @@ class Conversations:
             CursorMove(
                 chat=room.chat,
                 user=user,
+                device="" if move is None else move.device,
+                device_received=0 if move is None else move.device_received,
                 received=room.received.get(user, 0),
                 read=room.read.get(user, 0),
                 time_ms=self._clock.now_ms() if authors else 0,
@@ -275,7 +282,8 @@ class Conversations:
             authors |= {entry.sender for entry in seen}
         if at < new and at - old >= COVERED_ENTRIES_MAX:
             last = new
-        self._moved(user, room, (last, authors - {user}), is_read=bool(read))
+        if room.members[user].active:  # it may have left meanwhile
+            self._moved(user, room, (last, authors - {user}), is_read=bool(read))
 
     def _tell_own(self, user: str, room: Room, session: Session | None) -> None:
         others = self._hub.of(user)

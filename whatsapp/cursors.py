@@ -91,6 +91,14 @@ class Cursors:
 
 def _furthest(before: CursorMove, after: CursorMove) -> CursorMove:
     """Both moves as one. A rewind that came after counts as it is."""
+    if (
+        not before.rewind
+        and after.device_received >= before.device_received
+        and after.received >= before.received
+        and after.read >= before.read
+        and after.time_ms >= before.time_ms
+    ):
+        return after  # as nearly always
     rewind = after.rewind or before.rewind
     if after.rewind:
         device_received = after.device_received

@@ -25,6 +25,7 @@ from whatsapp.model import (
     Chat,
     Draft,
     Duplicate,
+    Entry,
     Event,
     Member,
     Role,
@@ -35,6 +36,7 @@ from whatsapp.model import (
 )
 from whatsapp.resources import Added, GroupChange, Invite
 from whatsapp.room import NO_SUCH_CHAT, Room, Rooms
+from whatsapp.session import Session
 
 MANAGERS = (Role.OWNER, Role.ADMIN)
 CODE_CHARACTERS_MAX = 128
@@ -263,8 +265,7 @@ class Changing:
         if change is not None:
             for user, _ in change.joins:
                 readers.append(user)
-                for session in hub.of(user):
-                    session.begin(entry.chat, entry.seq - 1)
+                _begin(hub.of(user), entry)
         hub.deliver(entry, readers, origin=None)
         if change is not None:
             for user in change.leaves:
@@ -276,6 +277,13 @@ class Changing:
     def fail(self, error: Answer) -> None:
         if not self._promise.done():
             self._promise.set_exception(error)
+
+
+def _begin(sessions: Collection[Session], entry: Entry) -> None:
+    """A new member's pushes begin with this entry, unless it was read from the log already."""
+    for session in sessions:
+        if session.position(entry.chat) < entry.seq:
+            session.begin(entry.chat, entry.seq - 1)
 
 
 def _always(step: Step) -> Rule:

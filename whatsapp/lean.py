@@ -100,10 +100,11 @@ class LeanConnection(Connection, asyncio.Protocol):
         if self._backlog is not None:
             self._backlog.append(frame)
             return
-        if self._take_end(frame):
+        kind = frame.type
+        if kind is not WSMsgType.TEXT and self._take_end(frame):
             self._end()
             return
-        later = self._take(frame.type, frame.data)
+        later = self._take(kind, frame.data)
         if later is not None:
             self._backlog = deque()
             self._pause()

@@ -175,6 +175,9 @@ class Rooms:
     def __len__(self) -> int:
         return len(self._rooms)
 
+    def __contains__(self, chat: str) -> bool:
+        return chat in self._rooms
+
     def get(self, chat: str) -> Room | None:
         """The room if it is loaded."""
         room = self._rooms.get(chat)
@@ -198,6 +201,8 @@ class Rooms:
     async def existing(self, chat: str) -> Room:
         """One room of a chat that has an entry, or `NotFound`."""
         room = (await self.load([chat])).get(chat)
+        if room is not None and not room.head:
+            await self.refresh(chat)  # its first entry may have been stored without our knowing
         if room is None or not room.head:
             raise NotFound(NO_SUCH_CHAT)
         return room
