@@ -69,7 +69,22 @@ class Histories:
         accounts = await self._accounts.find({_peer(line, actor.user)} - {""})
         info = self._info(actor.user, line, accounts, room)
         unread = await self._unread(room, member, actor.user)
-        return replace(info, unread=unread, members=_members(room, actor.user, member))
+        seen_until = await self._seen_until(room, actor.user)
+        return replace(info, unread=unread, members=_members(room, actor.user, member, seen_until))
+
+    async def _seen_until(self, room: Room, user: str) -> int:
+        """How far a user whom the other one blocks may see that one's cursors.
+
+        What it wrote since it was blocked arrives nowhere, as far as it knows. Looked at are
+        the newest entries; a block that is older than those has nothing left to tell.
+        """
+        relations = room.relations
+        if relations is None or room.peer(user) not in relations.blockers:
+            return room.head
+        wish = Page(chat=room.chat, before=room.head + 1, limit=HISTORY_LIMIT_MAX)
+        [entries] = await self._messages.pages([wish])
+        hidden = [entry.seq for entry in entries if entry.hidden and entry.sender == user]
+        return hidden[0] - 1 if hidden else room.head
 
     async def history(
         self, actor: Actor, chat: str, before: int | None, after: int | None, limit: int
@@ -211,17 +226,20 @@ class Histories:
         )
 
 
-def _members(room: Room, viewer: str, member: Member) -> list[MemberInfo] | UnsetType:
+def _members(
+    room: Room, viewer: str, member: Member, seen_until: int
+) -> list[MemberInfo] | UnsetType:
     if not member.active:
         return UNSET
-    return [_member(room, viewer, one) for one in room.members.values() if one.active]
+    return [_member(room, viewer, one, seen_until) for one in room.members.values() if one.active]
 
 
-def _member(room: Room, viewer: str, one: Member) -> MemberInfo:
+def _member(room: Room, viewer: str, one: Member, seen_until: int) -> MemberInfo:
     """A member's cursors, as far as the viewer may know them."""
     received, read = room.received.get(one.user, 0), room.read.get(one.user, 0)
     if not room.group and one.user != viewer and room.relations is not None:
-        read = read if room.relations.read_receipts else 0
+        received = min(received, seen_until)
+        read = min(read, seen_until) if room.relations.read_receipts else 0
     return MemberInfo(user=one.user, role=one.role, received=received, read=read)
 
 

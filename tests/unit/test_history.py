@@ -114,6 +114,20 @@ def test_of_a_hidden_entry_its_reader_sees_that_it_is_there(shelf):
         assert [(item.kind, item.text) for item in page.messages] == [(kind, text)]
 
 
+def test_a_blocked_one_does_not_see_cursors_pass_what_it_wrote_since(shelf):
+    shelf.write("ann", "bob", "before")
+    bob = shelf.connect("bob")
+    shelf.tell(bob, Received(CHAT, 1))
+    shelf.block("bob", "ann")
+    shelf.write("ann", "bob", "hidden")
+    shelf.write("bob", "ann", "mine")
+    shelf.tell(bob, Read(CHAT, 3))
+    cursors = {one.user: (one.received, one.read) for one in shelf.show("ann").members}
+    assert cursors["bob"] == (1, 1)
+    cursors = {one.user: (one.received, one.read) for one in shelf.show("bob").members}
+    assert cursors["bob"] == (3, 3)
+
+
 # -------------------------------------------------------------------------------- lines
 
 
