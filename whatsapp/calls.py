@@ -213,6 +213,17 @@ class Calls:
         """One chat, with its members (`NotFound`, also where the user may not see it)."""
         return await self._call(resources.ChatInfo, "GET", "/v1/chats", chat)
 
+    async def is_behind(self, cursors: Mapping[str, int]) -> bool:
+        """Has the server less than these cursors say? Then its data began anew since.
+
+        Looks at the latest chats. Where the server cannot be asked, it is not behind.
+        """
+        try:
+            chats = await self.chats() if cursors else []
+        except errors.WhatsAppError:
+            return False
+        return any(info.head < cursors.get(info.chat, 0) for info in chats)
+
     async def page(
         self, chat: str, *, before: int | None = None, after: int | None = None, limit: int = 50
     ) -> resources.History:

@@ -134,10 +134,9 @@ class Client(Calls):
     ) -> resources.LoggedIn:
         """Be this user. The login that the outbox file has is used again while it is valid.
 
-        Why: each login is a new device, and a user has only so many. Where the server
-        cannot be asked just now, the file's login is believed. `register`: make the account
-        first, if it does not exist. Raises `BadCredentials`, or `StartupError` where the
-        outbox is another user's.
+        Why: each login is a new device, and a user has only so many. Where the server cannot
+        be asked, the file's login is believed. `register`: make the account first, if there
+        is none. Raises `BadCredentials`, or `StartupError` where the outbox is another user's.
         """
         user = model.user_id(user)
         saved = self._must_be_of(user)
@@ -146,6 +145,7 @@ class Client(Calls):
             return resources.LoggedIn(token=saved.token, user=user, device=saved.device)
         new_account = register and await self._register_once(user, password)
         logged_in = await super().login(user, password, device=device)
+        new_account = new_account or await self.is_behind(self._outbox.cursors)
         if new_account:
             self._dialogue.forget_cursors()
         await self._remember(logged_in.token, new_account=new_account)
