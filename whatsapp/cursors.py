@@ -28,6 +28,7 @@ class Cursors:
         self._scheduler = scheduler
         self._moves: dict[Key, CursorMove] = {}
         self._under_way: dict[Key, CursorMove] = {}
+        self._written: dict[Key, CursorMove] = {}  # last
         self._writing = False
 
     def __len__(self) -> int:
@@ -42,8 +43,9 @@ class Cursors:
         """Where the device is, whose cursor in the store is `written`: what waits counts too.
 
         Why: a device that comes back within a quarter of a second has acknowledged all the same.
+        And what has just been written counts: the store may have been read before that.
         """
-        for moves in (self._under_way, self._moves):
+        for moves in (self._written, self._under_way, self._moves):
             move = moves.get((chat, user, device))
             if move is not None:
                 seq = move.device_received
@@ -79,6 +81,8 @@ class Cursors:
             for move in moves.values():
                 self._restore(move)
             raise
+        else:
+            self._written = moves
         finally:
             for key in keys:
                 self._under_way.pop(key, None)

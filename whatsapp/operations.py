@@ -119,17 +119,17 @@ def parameters(query: type[Query] | None) -> dict[str, Parameter]:
     shape = inspect.type_info(query)
     assert isinstance(shape, inspect.StructType)
     found: dict[str, Parameter] = {}
-    for field in shape.fields:
-        kind = _bare(field.type)
+    for member in shape.fields:
+        kind = _bare(member.type)
         integer = isinstance(kind, inspect.IntType)
         low, high = (kind.ge, kind.le) if integer else (kind.min_length, kind.max_length)
-        assert high is not None, f"{field.encode_name} has no bound"
-        found[field.encode_name] = Parameter(
-            name=field.encode_name,
+        assert high is not None, f"{member.encode_name} has no bound"
+        found[member.encode_name] = Parameter(
+            name=member.encode_name,
             integer=integer,
             low=low or 0,
             high=high,
-            required=field.required,
+            required=member.required,
         )
     return found
 

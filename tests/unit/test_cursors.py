@@ -157,6 +157,10 @@ def test_a_device_is_where_it_said_it_is_written_or_not(desk):
     desk.go_on()
     desk.tick()
     desk.go_on()
+    assert at() == 3  # the store may have been read before it was written there
+    desk.user(received=9)
+    desk.tick()
+    desk.go_on()
     assert at() == 2  # it is for the store to say now
 
 

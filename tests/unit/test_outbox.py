@@ -200,7 +200,7 @@ async def test_what_was_noted_while_a_write_ran_follows(tmp_path: Path):
     outbox.moved({"a": 2})
     outbox.flush_soon()
     async with asyncio.timeout(10):
-        while path.read_text().count("at") < 2:  # noqa: ASYNC110
+        while path.read_text().count("at") < 2:
             await asyncio.sleep(0.01)
     await outbox.close()
 

@@ -20,6 +20,7 @@ from whatsapp import resources as r
 from whatsapp.endpoints import OPERATIONS
 from whatsapp.errors import Answer, Busy, Forbidden, NotFound, RateLimited, StartupError
 from whatsapp.errors import Unauthorized as NoToken
+from whatsapp.metrics import Metrics
 from whatsapp.model import Account, Actor
 from whatsapp.operations import Modules, Operation
 
@@ -62,7 +63,8 @@ def asked() -> Asked:
 
 def modules(asked: Asked) -> Modules:
     names = ("auth", "people", "conversations", "histories", "groups", "presences")
-    return cast("Modules", SimpleNamespace(**dict.fromkeys(names, asked)))
+    parts = dict.fromkeys(names, asked)
+    return cast("Modules", SimpleNamespace(**parts, metrics=Metrics()))
 
 
 @asynccontextmanager
