@@ -1,0 +1,91 @@
+"""The command `whatsapp bench`. What it needs is imported when it is used."""
+
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+SCENARIOS = ("ready", "direct", "group", "idle", "connect", "sync", "mixed", "search", "cluster")
+USUAL = SCENARIOS[:-1]
+
+COUNT = click.IntRange(1, 100_000_000)
+# 0: the scenario's own.
+COUNT_OR_OWN = click.IntRange(0, 100_000_000)
+STORES = click.Choice(["sqlite", "memory"])
+LOOPS = click.Choice(["auto", "asyncio", "uvloop"])
+TEXT_BYTES = click.IntRange(0, 16_384)
+RATE = click.FloatRange(0, 1_000_000)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+JSON_FILE = click.Path(path_type=Path, allow_dash=True)
+CONNECTIONS = "[direct 200, idle 5000, connect 1000, mixed 500]"
+DATA = "search: a folder to fill, or filled before; it is kept."
+OPEN_LOOP = "Open loop: so many messages a second, whatever is answered."
+
+
+@click.command()
+@click.argument("scenarios", metavar="[SCENARIOS]", nargs=-1, type=click.Choice(SCENARIOS))
+@click.option("--url", default="", metavar="URL", help="A server that runs, not one of our own.")
+@click.option("--pid", type=COUNT, metavar="PID", help="With --url: its process, for CPU, memory.")
+@click.option("--store", type=STORES, default="sqlite", help="[sqlite]")
+@click.option("--loop", type=LOOPS, default="auto", help="The server's event loop.  [auto]")
+@click.option("--connections", type=COUNT_OR_OWN, default=0, metavar="N", help=CONNECTIONS)
+@click.option("--rate", type=RATE, default=0.0, metavar="N", help=OPEN_LOOP)
+@click.option("--half", is_flag=True, help="direct: also at half of the capacity, in an open loop.")
+@click.option("--members", type=click.IntRange(2, 1024), default=100, help="group.  [100]")
+@click.option("--senders", type=COUNT, default=1, help="group: how many write.  [1]")
+@click.option("--messages", type=COUNT, default=200_000, help="search: in the store.  [200000]")
+@click.option("--chats", type=click.IntRange(1, 10_000), default=200, help="sync, search.  [200]")
+@click.option("--pending", type=COUNT, default=5, help="sync: messages in each chat.  [5]")
+@click.option("--text-bytes", type=TEXT_BYTES, default=0, metavar="N", help="[1000; search 200]")
+@click.option("--data", type=FOLDER, metavar="DIR", help=DATA)
+@click.option("--seconds", type=click.FloatRange(0.5, 3600), default=5.0, help="Of each run.  [5]")
+@click.option("--runs", type=click.IntRange(1, 100), default=3, help="[3]")
+@click.option("--json", "json_file", type=JSON_FILE, help="Write it there too; -: nothing else.")
+@click.pass_context
+def bench(
+    ctx: click.Context, /, *, scenarios: tuple[str, ...], json_file: Path | None, **options: Any
+) -> None:
+    """Measure a server: CPU per message, rates, times, memory.
+
+    \b
+    Examples:
+      whatsapp bench                              everything; takes several minutes
+      whatsapp bench direct --half                and the times at half of the capacity
+      whatsapp bench group --members 1024 --seconds 10
+      whatsapp bench idle --connections 20000     needs `ulimit -n 20200`
+      whatsapp bench direct --url http://10.0.0.5:8080 --rate 500
+      whatsapp bench search --messages 10000000 --data ./filled
+
+    Starts a server of its own on this machine, with a temporary folder, without rate limits,
+    on a core of its own where there are two, and ends it. Scenarios: ready, direct, group,
+    idle, connect, sync, mixed, search.
+
+    Checks what it measures. Exit code 1: a message was lost, doubled or misordered. The CPU
+    per message is what compares well; rates and times depend on what else the machine does.
+    """
+    from whatsapp.bench import report, running
+    from whatsapp.bench.scene import Plan
+
+    plan = Plan(**options)
+    names = scenarios or (USUAL if not plan.url else ("direct", "group", "connect"))
+    running.check(plan, names)
+    quiet = json_file is not None and str(json_file) == "-"
+    progress, setting, results = report.Progress(), running.setting(plan), []
+    _say(report.head(setting), quiet=quiet)
+    for name in names:
+        results.append(running.measure(plan, name, progress))
+        _say(report.table(results[-1]), quiet=quiet)
+    if json_file is not None:
+        with click.open_file(str(json_file), "wb") as file:
+            file.write(report.as_json(setting, results))
+    ctx.exit(0 if all(result.verdict.good for result in results) else 1)
+
+
+def _say(lines: Any, *, quiet: bool) -> None:
+    if not quiet:
+        for line in lines:
+            click.echo(line)

@@ -1,0 +1,162 @@
+"""Scenarios times runs: starts a server for each run, measures, and gathers the results."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import add
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import NoReturn
+
+from whatsapp.bench import (
+    connecting,
+    direct,
+    filling,
+    group,
+    idle,
+    mixed,
+    searching,
+    starting,
+    sync,
+)
+from whatsapp.bench.figures import spreads
+from whatsapp.bench.process import cores, pin
+from whatsapp.bench.report import Progress, Result, Setting, environment, processor
+from whatsapp.bench.scene import Outcome, Plan, Scenario, Scene
+from whatsapp.bench.server import Target, at, described, served
+from whatsapp.errors import StartupError
+
+SCENARIOS: dict[str, Scenario] = {
+    "direct": direct.run,
+    "group": group.run,
+    "idle": idle.run,
+    "connect": connecting.run,
+    "sync": sync.run,
+    "mixed": mixed.run,
+    "search": searching.run,
+}
+READY = "ready"
+NAMES = (READY, *SCENARIOS, "cluster")
+# Filling a store takes longer than the searches: one filled store for all runs.
+FILLED = frozenset({"search"})
+
+Say = Callable[[str], None]
+
+
+def measure(plan: Plan, name: str, progress: Progress) -> Result:
+    """All runs of one scenario."""
+    own, generator = (None, None) if plan.url else cores()
+    before = os.sched_getaffinity(0) if generator is not None else set()
+    if generator is not None:
+        pin(0, generator)
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_ended_in_order())
+            data = _filled(plan, name, progress, stack)
+            outcomes = []
+            for turn in range(plan.runs):
+                progress.begin(f"{name}, run {turn + 1} of {plan.runs}")
+                outcomes.append(_once(plan, name, own, data, progress))
+    finally:
+        progress.clear()
+        if before:
+            os.sched_setaffinity(0, before)
+    return Result(
+        scenario=name,
+        about=outcomes[0].about,
+        runs=plan.runs,
+        figures=spreads([outcome.figures for outcome in outcomes]),
+        verdict=reduce(add, (outcome.verdict for outcome in outcomes)),
+        warnings=_once_each(warning for outcome in outcomes for warning in outcome.warnings),
+        errors=_once_each(error for outcome in outcomes for error in outcome.errors),
+    )
+
+
+def setting(plan: Plan) -> Setting:
+    """Under what it is measured; asks the server that was named."""
+    if plan.url:
+        version, store = described(at(plan.url, None))
+    else:
+        version, store = Setting().version, plan.store
+    return Setting(
+        server_version=version,
+        store=store,
+        processor=processor(),
+        pinned=not plan.url and cores()[0] is not None,
+        load_average=os.getloadavg()[0],
+        seconds=plan.seconds,
+        runs=plan.runs,
+        text_bytes=plan.text_bytes,
+        environment=environment(),
+    )
+
+
+def check(plan: Plan, names: tuple[str, ...]) -> None:
+    """`StartupError` for what cannot be measured so."""
+    if "cluster" in names:
+        raise StartupError(
+            "there is no cluster to measure yet",
+            "It comes with the cluster backends (MongoDB and ZooKeeper).",
+        )
+    for name in names:
+        if plan.url and (name == READY or name in FILLED):
+            raise StartupError(
+                f"{name} needs a server of its own", "Leave out --url, or choose other scenarios."
+            )
+        if plan.store == "memory" and name in FILLED:
+            raise StartupError(f"{name} needs a store that lasts", "Use --store sqlite.")
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM ends us as Ctrl-C does, and so our server too."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _once(
+    plan: Plan, name: str, core: int | None, data: Path | None, progress: Progress
+) -> Outcome:
+    if name == READY:
+        return starting.run(plan, core)
+    with (
+        _target(plan, core, data) as target,
+        contextlib.closing(Scene(plan, target, progress, data)) as scene,
+    ):
+        return SCENARIOS[name](scene)
+
+
+@contextlib.contextmanager
+def _target(plan: Plan, core: int | None, data: Path | None) -> Iterator[Target]:
+    if plan.url:
+        yield at(plan.url, plan.pid)
+        return
+    with served(plan.store, core=core, data=data, loop=plan.loop) as target:
+        yield target
+
+
+def _filled(plan: Plan, name: str, progress: Progress, stack: contextlib.ExitStack) -> Path | None:
+    if name not in FILLED:
+        return None
+    folder = plan.data or Path(
+        stack.enter_context(TemporaryDirectory(prefix="whatsapp-bench-filled-"))
+    )
+    progress.begin(name)
+    filling.fill(folder, filling.Wish.of(plan), progress)
+    return folder
+
+
+def _once_each(lines: Iterator[str]) -> list[str]:
+    return list(dict.fromkeys(lines))

@@ -1,0 +1,165 @@
+"""The server that is measured: one of our own, on a free port of the loopback, or one named.
+
+Our own has its data in a temporary folder, hashes passwords cheaply, has no rate limits and
+is kept on one core. It is ended by its pid, whatever happens here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from whatsapp.bench.process import MEMORY_THREADS, SQLITE_THREADS, Process, pin
+from whatsapp.errors import StartupError
+
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+PASSWORD_MEMORY_KIB = 1024
+ENVIRONMENT = {
+    "WHATSAPP_AUTH_PASSWORD_MEMORY_KIB": str(PASSWORD_MEMORY_KIB),
+    # In a storm everybody comes at once, and all from one address.
+    "WHATSAPP_SERVER_UNAUTHENTICATED_CONNECTIONS_MAX": "1000000",
+    "WHATSAPP_SERVER_UNAUTHENTICATED_PER_ADDRESS_MAX": "1000000",
+}
+LOG_CHARACTERS_MAX = 2000
+# Of a core: what a server uses at most that has nothing to do.
+QUIET_SHARE = 0.03
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """A server to measure. `process` is None where it is somebody else's and has no --pid."""
+
+    url: str
+    host: str
+    port: int
+    process: Process | None = None
+
+
+def at(url: str, pid: int | None) -> Target:
+    """A server that runs already."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise StartupError(
+            f"{url!r} is not what the benchmark can connect to",
+            "Give --url as http://HOST:PORT; it measures without TLS.",
+        )
+    return Target(
+        url=url.rstrip("/"),
+        host=parts.hostname,
+        port=parts.port or 80,
+        process=Process(pid) if pid else None,
+    )
+
+
+@contextlib.contextmanager
+def served(
+    store: str, *, core: int | None, data: Path | None = None, loop: str = "auto"
+) -> Iterator[Target]:
+    """Start a server, say where it is, end it."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="whatsapp-bench-")))
+        log = stack.enter_context((folder / "log").open("w+", encoding="utf-8"))
+        process = subprocess.Popen(  # noqa: S603 — ourselves
+            _command(store, data or folder / "data", loop),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={**os.environ, **ENVIRONMENT},
+        )
+        stack.callback(_end, process)
+        pin(process.pid, core)
+        url = _ready(process, log.name)
+        threads = SQLITE_THREADS if store == "sqlite" else MEMORY_THREADS
+        parts = urlsplit(url)
+        target = Target(
+            url=url,
+            host=parts.hostname or "",
+            port=parts.port or 80,
+            process=Process(process.pid, threads),
+        )
+        try:
+            yield target
+        except StartupError as error:
+            said = _tail(log.name)
+            raise StartupError(error.cause, f"{error.cure} Its last lines:\n{said}") from None
+
+
+def described(target: Target) -> tuple[str, str]:
+    """The server's version and store, as it says itself."""
+    connection = http.client.HTTPConnection(target.host, target.port, timeout=10)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    except OSError as error:
+        raise StartupError(f"{target.url}: {error}", "Is a server there?") from None
+    finally:
+        connection.close()
+    found = re.search(r'whatsapp_build_info\{version="([^"]*)",store="([^"]*)"', text)
+    return (found[1], found[2]) if found else ("unknown", "unknown")
+
+
+def until_quiet(process: Process, seconds_max: float) -> bool:
+    """Wait until the server has next to nothing to do, such as indexing; whether it has not."""
+    end = time.monotonic() + seconds_max
+    pause = 0.7
+    while time.monotonic() < end:
+        before = process.cpu_seconds()
+        time.sleep(pause)
+        if process.cpu_seconds() - before < QUIET_SHARE * pause:
+            return True
+    return False
+
+
+def _command(store: str, data: Path, loop: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "whatsapp", "serve", "--host", "127.0.0.1", "--port", "0"),
+        *("--store", store, "--data", str(data), "--no-rate-limits", "--loop", loop),
+    ]
+
+
+def _ready(process: subprocess.Popen[str], log: str) -> str:
+    """Read its banner; its address."""
+    assert process.stdout is not None
+    # A server that hangs at its start must not hang us: its end ends the banner.
+    alarm = threading.Timer(START_SECONDS, process.kill)
+    alarm.daemon = True
+    alarm.start()
+    url = ""
+    try:
+        for line in process.stdout:
+            words = line.split()
+            if words[:1] == ["page"]:
+                url = words[1].rstrip("/")
+            if words[:1] == ["ready"] and url:
+                return url
+    finally:
+        alarm.cancel()
+    raise StartupError(f"the server did not start: {_tail(log)}", "Try it with `whatsapp serve`.")
+
+
+def _tail(log: str) -> str:
+    return Path(log).read_text("utf-8")[-LOG_CHARACTERS_MAX:].strip()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(STOP_SECONDS)
+    if process.stdout is not None:
+        process.stdout.close()
