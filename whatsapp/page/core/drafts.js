@@ -1,0 +1,49 @@
+// What was typed and not sent, per chat: nothing typed is lost, whatever happens to the page.
+
+import { signal } from '../html.js';
+import { asked, reading, writingSafely } from './database.js';
+import { listen, publish, TAB } from './bus.js';
+
+const SAVE_AFTER_MS = 300;
+
+/** Chat → {chat, text, reply_to}. */
+export const drafts = signal(new Map());
+const timers = new Map();
+
+export async function loadDrafts() {
+  const found = await reading(['drafts'], (stores) => asked(stores.drafts.getAll()));
+  drafts.value = new Map(found.map((draft) => [draft.chat, draft]));
+}
+
+listen('draft', ({ draft, tab }) => { if (tab !== TAB) take(draft); });
+
+function take(draft) {
+  const next = new Map(drafts.peek());
+  if (draft.text || draft.reply_to) next.set(draft.chat, draft);
+  else next.delete(draft.chat);
+  drafts.value = next;
+}
+
+export function keepDraft(chat, text, replyTo = null) {
+  const draft = { chat, text, reply_to: replyTo };
+  take(draft);
+  clearTimeout(timers.get(chat));
+  timers.set(chat, setTimeout(() => save(draft), SAVE_AFTER_MS));
+}
+
+async function save(draft) {
+  timers.delete(draft.chat);
+  try {
+    await writingSafely(['drafts'], (stores) => asked(
+      draft.text || draft.reply_to ? stores.drafts.put(draft) : stores.drafts.delete(draft.chat)));
+    publish({ kind: 'draft', draft, tab: TAB });
+  } catch { /* it is still in memory, and in the field */ }
+}
+
+// Closing the page does not wait for the timer.
+addEventListener('pagehide', () => {
+  for (const [chat, timer] of timers) {
+    clearTimeout(timer);
+    save(drafts.peek().get(chat) ?? { chat, text: '', reply_to: null });
+  }
+});

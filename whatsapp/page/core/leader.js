@@ -1,0 +1,49 @@
+// One tab of this browser has the connection: the one that holds the lock. When it closes, the
+// next one gets it. Where there are no locks (plain http in a home network), each tab tries, and
+// the server lets one: the newest.
+
+import { hand } from './bus.js';
+import { Sync } from './sync.js';
+
+const LOCK = 'messages-link';
+
+let sync = null;
+let release = null;
+let waiting = null;
+
+export const leading = () => sync !== null;
+
+export function lead(session, ended) {
+  retire();
+  if (!navigator.locks) {
+    begin(session, ended);
+    return;
+  }
+  waiting = new AbortController();
+  navigator.locks.request(LOCK, { signal: waiting.signal }, () => {
+    waiting = null;
+    begin(session, ended);
+    return new Promise((resolve) => { release = resolve; });
+  }).catch((error) => {
+    // Aborted: logged out before it was our turn.
+    if (error.name !== 'AbortError') throw error;
+  });
+}
+
+function begin(session, ended) {
+  sync = new Sync(session, ended);
+  sync.start();
+}
+
+/** Logged out: no connection any more. */
+export function retire() {
+  waiting?.abort();
+  waiting = null;
+  sync?.stop();
+  sync = null;
+  release?.();
+  release = null;
+}
+
+/** "Use it here", where the server has let another tab. */
+export const takeOver = () => hand({ kind: 'take-over' });
