@@ -9,6 +9,7 @@ import { listen, publish } from './bus.js';
 import { loadChats } from './chats.js';
 import { loadPeople } from './people.js';
 import { lead, retire } from './leader.js';
+import { recover } from './outbox.js';
 import { reset } from './route.js';
 import { loginNotice, session } from './state.js';
 import { post, useToken, whenUnauthorized } from './rest.js';
@@ -29,6 +30,7 @@ async function enter(known) {
   useToken(known.token);
   // The records are read relative to the user: who it is must be known first.
   session.value = { ...known, loading: true };
+  await recover(known.user);
   await Promise.all([loadChats(), loadPeople()]);
   batch(() => {
     session.value = known;

@@ -45,12 +45,12 @@ export function asked(request) {
   });
 }
 
-async function transact(mode, stores, work, durability, atOnce = false) {
+async function transact(mode, stores, work, atOnce = false) {
   const database = await openDatabase();
   return new Promise((resolve, reject) => {
     let transaction;
     try {
-      transaction = database.transaction(stores, mode, { durability });
+      transaction = database.transaction(stores, mode);
     } catch (error) {
       opened = null;
       reject(storageError(error));
@@ -76,13 +76,10 @@ async function transact(mode, stores, work, durability, atOnce = false) {
 }
 
 /** `work` gets the stores by name, and may await nothing but `asked`. */
-export const reading = (stores, work) => transact('readonly', stores, work, 'relaxed');
-export const writing = (stores, work) => transact('readwrite', stores, work, 'relaxed');
-/**
- * For what exists nowhere else: done even if the page closes right now, and resolved when the
- * disk has it. `work` makes all its requests at once.
- */
-export const writingSafely = (stores, work) => transact('readwrite', stores, work, 'strict', true);
+export const reading = (stores, work) => transact('readonly', stores, work);
+export const writing = (stores, work) => transact('readwrite', stores, work);
+/** For what exists nowhere else: does not need the page any more. `work` asks for all at once. */
+export const writingAtOnce = (stores, work) => transact('readwrite', stores, work, true);
 
 export const getMeta = (key) => reading(['meta'], ({ meta }) => asked(meta.get(key)));
 export const putMeta = (key, value) => writing(['meta'], ({ meta }) => asked(meta.put(value, key)));

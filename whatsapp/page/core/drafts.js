@@ -1,7 +1,7 @@
 // What was typed and not sent, per chat: nothing typed is lost, whatever happens to the page.
 
 import { signal } from '../html.js';
-import { asked, reading, writingSafely } from './database.js';
+import { asked, reading, writingAtOnce } from './database.js';
 import { listen, publish, TAB } from './bus.js';
 
 const SAVE_AFTER_MS = 300;
@@ -34,7 +34,7 @@ export function keepDraft(chat, text, replyTo = null) {
 async function save(draft) {
   timers.delete(draft.chat);
   try {
-    await writingSafely(['drafts'], (stores) => asked(
+    await writingAtOnce(['drafts'], (stores) => asked(
       draft.text || draft.reply_to ? stores.drafts.put(draft) : stores.drafts.delete(draft.chat)));
     publish({ kind: 'draft', draft, tab: TAB });
   } catch { /* it is still in memory, and in the field */ }

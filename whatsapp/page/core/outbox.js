@@ -4,12 +4,14 @@
 //
 // A row: {n, id, chat, text, reply_to, time, state: 'queued' | 'failed', why}
 
-import { asked, reading, writing, writingSafely } from './database.js';
+import { asked, reading, writing, writingAtOnce } from './database.js';
 import { publish } from './bus.js';
 import { now, waiting } from './clock.js';
 import { newId } from './ids.js';
+import { me } from './state.js';
 import { plainWords, Refused } from './errors.js';
 
+const NOTED = 'unsent ';
 const PAUSE_MS = 2_000;
 const PAUSE_MAX_MS = 60_000;
 
@@ -18,12 +20,41 @@ export async function publishOutbox() {
   publish({ kind: 'outbox', rows });
 }
 
-/** Keep a text for sending; resolves when the disk has it. */
+/** Keep a text for sending; resolves when the database has it. */
 export async function enqueue(chat, text, replyTo) {
   const row = { id: newId(), chat, text, reply_to: replyTo, time: now(), state: 'queued', why: '' };
-  await writingSafely(['outbox'], ({ outbox }) => asked(outbox.add(row)));
+  note(row);
+  try {
+    await add(row);
+  } finally {
+    localStorage.removeItem(NOTED + row.id);
+  }
   await publishOutbox();
   publish({ kind: 'flush' });
+}
+
+async function add(row) {
+  try {
+    await writingAtOnce(['outbox'], ({ outbox }) => asked(outbox.add(row)));
+  } catch (error) {
+    if (!/Constraint/.test(error.message)) throw error; // another tab has found the note of it
+  }
+}
+
+// A page that closes takes along what the database has not begun yet. A note is there at once:
+// what is noted at the next start is put into the outbox. If it was sent already, its id tells.
+function note(row) {
+  try {
+    localStorage.setItem(NOTED + row.id, JSON.stringify({ ...row, user: me() }));
+  } catch { /* no room: the database will say so */ }
+}
+
+export async function recover(user) {
+  const names = Object.keys(localStorage).filter((name) => name.startsWith(NOTED));
+  const found = names.map((name) => JSON.parse(localStorage.getItem(name)))
+    .filter((row) => row.user === user).sort((one, other) => one.time - other.time);
+  for (const { user: _, ...row } of found) await add(row);
+  for (const name of names) localStorage.removeItem(name);
 }
 
 async function changeRow(n, change) {

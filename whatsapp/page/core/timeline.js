@@ -8,7 +8,7 @@ import { plainWords } from './errors.js';
 import { recordOf } from './chats.js';
 
 // A wider hole is not closed at once, but when one scrolls there.
-const HOLE_MAX = 30;
+export const HOLE_MAX = 30;
 
 export class Timeline {
   constructor(chat) {

@@ -7,6 +7,7 @@ import { dayName, dayOf, minute } from '../core/clock.js';
 import { markRead } from '../core/attention.js';
 import { me } from '../core/state.js';
 import { progress, reach } from '../core/record.js';
+import { HOLE_MAX } from '../core/timeline.js';
 import { queued } from '../core/chats.js';
 import { Down } from './icons.js';
 import { Empty, Spinner, Trouble } from './parts.js';
@@ -55,8 +56,10 @@ export function MessageList({ timeline, record, start, onReply }) {
   const newest = timeline.newest.value;
   const loading = timeline.loading.value;
   const today = minute.value;
-  const rows = useMemo(() => rowsOf(items, newest ? waiting : [], record, start),
-    [items, waiting, newest, record.members, today]);
+  // Not behind a gap; but one that is being closed is none.
+  const near = newest || record.head - timeline.last < HOLE_MAX;
+  const rows = useMemo(() => rowsOf(items, near ? waiting : [], record, start),
+    [items, waiting, near, record.members, start, today]);
   const view = useView(timeline, rows, record, loading);
   const drawn = rows.slice(view.from, view.to);
 
