@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from whatsapp import page_routes
 from whatsapp.page_routes import FOLDER, addresses, file
 
-SCRIPT_BYTES_MAX = 80 * 1024
+SCRIPT_BYTES_MAX = 80_000
 FILE_LINES_MAX = 400
 SCRIPTS = sorted(name for name in addresses().values() if name.endswith(".js"))
 OURS = [name for name in SCRIPTS if not name.startswith("vendor/")]

@@ -1,6 +1,7 @@
-// What the user does that others see: reading and typing.
+// Reading and typing: what the user does that others see, and what is seen of theirs.
 
-import { publish } from './bus.js';
+import { signal } from '../html.js';
+import { listen, publish } from './bus.js';
 import { changeChat, recordOf } from './chats.js';
 import { asked, rangeOf, reading } from './database.js';
 import { me } from './state.js';
@@ -52,3 +53,32 @@ export function stopTyping() {
   publish({ kind: 'frame', frame: { type: 'typing', chat: typed.chat, on: false } });
   typed = { chat: '', at: 0 };
 }
+
+// --- who else types: forgotten after a while, for the word that it ended may be lost ---
+
+const SHOWN_MS = 6_500;
+
+/** Chat → users who type there. */
+export const typers = signal(new Map());
+const timers = new Map();
+
+function set(chat, user, on) {
+  const key = `${chat} ${user}`;
+  clearTimeout(timers.get(key));
+  timers.delete(key);
+  const here = (typers.peek().get(chat) ?? []).filter((one) => one !== user);
+  if (on) {
+    here.push(user);
+    timers.set(key, setTimeout(() => set(chat, user, false), SHOWN_MS));
+  } else if (here.length === (typers.peek().get(chat) ?? []).length) {
+    return;
+  }
+  const next = new Map(typers.peek());
+  if (here.length) next.set(chat, here);
+  else next.delete(chat);
+  typers.value = next;
+}
+
+listen('typing', ({ chat, user, on }) => set(chat, user, on));
+// Who has written has stopped typing.
+listen('messages', ({ items }) => { for (const { chat, from } of items) if (from) set(chat, from, false); });

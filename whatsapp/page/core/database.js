@@ -8,7 +8,7 @@ const VERSION = 1;
 
 let opened = null;
 
-export function openDatabase() {
+function openDatabase() {
   opened ??= new Promise((resolve, reject) => {
     const request = indexedDB.open(NAME, VERSION);
     request.onupgradeneeded = () => build(request.result);

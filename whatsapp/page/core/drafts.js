@@ -24,12 +24,16 @@ function take(draft) {
   drafts.value = next;
 }
 
-export function keepDraft(chat, text, replyTo = null) {
+export function keepDraft(chat, text, replyTo = null, afterMs = SAVE_AFTER_MS) {
   const draft = { chat, text, reply_to: replyTo };
   take(draft);
   clearTimeout(timers.get(chat));
-  timers.set(chat, setTimeout(() => save(draft), SAVE_AFTER_MS));
+  if (afterMs) timers.set(chat, setTimeout(() => save(draft), afterMs));
+  else save(draft);
 }
+
+/** The text is in the outbox, or about to be. */
+export const dropDraft = (chat) => keepDraft(chat, '', null, 0);
 
 async function save(draft) {
   timers.delete(draft.chat);

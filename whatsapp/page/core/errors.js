@@ -15,7 +15,7 @@ export class Refused extends Error {
 }
 
 export const OFFLINE = 'offline';
-export const STORAGE_FULL = 'storage_full';
+const STORAGE_FULL = 'storage_full';
 
 const sentence = (text) => {
   const trimmed = text.trim();

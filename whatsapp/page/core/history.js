@@ -69,9 +69,11 @@ async function keep(chat, items, first, last) {
   publish({ kind: 'chats', records: [record] });
 }
 
+/** Without case and accents. */
+export const fold = (text) => text.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase();
+
 /** Texts in this browser with all the words; for when the server cannot be asked. */
 export async function searchHere(words, chat) {
-  const fold = (text) => text.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase();
   const wanted = fold(words).split(/\s+/).filter(Boolean);
   const found = await reading(['messages'], ({ messages }) =>
     asked(messages.getAll(chat ? rangeOf(chat, 0, Number.MAX_SAFE_INTEGER) : undefined)));

@@ -2,7 +2,6 @@
 // next one gets it. Where there are no locks (plain http in a home network), each tab tries, and
 // the server lets one: the newest.
 
-import { hand } from './bus.js';
 import { Sync } from './sync.js';
 
 const LOCK = 'messages-link';
@@ -10,8 +9,6 @@ const LOCK = 'messages-link';
 let sync = null;
 let release = null;
 let waiting = null;
-
-export const leading = () => sync !== null;
 
 export function lead(session, ended) {
   retire();
@@ -44,6 +41,3 @@ export function retire() {
   release?.();
   release = null;
 }
-
-/** "Use it here", where the server has let another tab. */
-export const takeOver = () => hand({ kind: 'take-over' });

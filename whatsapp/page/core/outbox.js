@@ -8,6 +8,7 @@ import { asked, reading, writing, writingAtOnce } from './database.js';
 import { publish } from './bus.js';
 import { now, waiting } from './clock.js';
 import { newId } from './ids.js';
+import { drafts, dropDraft } from './drafts.js';
 import { me } from './state.js';
 import { plainWords, Refused } from './errors.js';
 
@@ -53,7 +54,10 @@ export async function recover(user) {
   const names = Object.keys(localStorage).filter((name) => name.startsWith(NOTED));
   const found = names.map((name) => JSON.parse(localStorage.getItem(name)))
     .filter((row) => row.user === user).sort((one, other) => one.time - other.time);
-  for (const { user: _, ...row } of found) await add(row);
+  for (const { user: _, ...row } of found) {
+    await add(row);
+    if (drafts.peek().get(row.chat)?.text === row.text) dropDraft(row.chat);
+  }
   for (const name of names) localStorage.removeItem(name);
 }
 

@@ -6,7 +6,7 @@
 
 import { signal } from '../html.js';
 
-export const PANELS = ['new', 'group', 'settings', 'devices', 'search'];
+const PANELS = ['new', 'group', 'settings', 'devices', 'search'];
 
 function parse(hash) {
   const join = /^#join=([\w.~-]{1,200})$/.exec(hash);

@@ -14,7 +14,7 @@ export const loginNotice = signal('');
 // replaced | version. `retryAt`: when the next try is due.
 export const link = signal({ state: 'connecting', retryAt: 0, since: Date.now(), trouble: '' });
 
-export const DEFAULT_LIMITS = { text_bytes: 16_384, frame_bytes: 65_536, window: 512, heartbeat_s: 30 };
+const DEFAULT_LIMITS = { text_bytes: 16_384, frame_bytes: 65_536, window: 512, heartbeat_s: 30 };
 export const limits = signal(DEFAULT_LIMITS);
 export const durable = signal(true);
 

@@ -9,14 +9,13 @@ import { Banner } from './banner.js';
 import { ChatList } from './chat_list.js';
 import { Conversation } from './conversation.js';
 import { ChatInfo } from './chat_info.js';
-import { Devices } from './devices.js';
 import { Dialogs } from './dialogs.js';
 import { Join } from './join.js';
 import { Login } from './login.js';
 import { Mark } from './icons.js';
 import { NewChat, NewGroup } from './new_chat.js';
 import { Search } from './search.js';
-import { Settings } from './settings.js';
+import { Devices, Settings } from './settings.js';
 
 const PANEL_VIEWS = {
   new: NewChat, group: NewGroup, settings: Settings, devices: Devices, search: Search,

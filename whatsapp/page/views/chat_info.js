@@ -86,7 +86,8 @@ function GroupParts({ record }) {
             <span class="row-detail">Others only read.</span></span>
           <input type="checkbox" role="switch" class="switch" checked=${announce}
             onChange=${(event) => wish({ announce: event.target.checked }).then(() => setTrouble(''), (error) => setTrouble(plainWords(error)))} /></label>
-        <${Row} icon=${Link} title="Invite by link" onClick=${() => showDialog((dialog) => html`<${InviteLink} ...${dialog} chat=${chat} />`)} />`}
+        <${Row} icon=${Link} title="Invite by link"
+          onClick=${() => showDialog((dialog) => html`<${InviteLink} ...${dialog} chat=${chat} />`)} />`}
       ${!managing && announce && html`<p class="quiet pad">Only admins can send messages here.</p>`}
     </section>
     <${Members} record=${record} managing=${managing} />
@@ -101,7 +102,8 @@ function Members({ record, managing }) {
   const shown = all ? members : members.slice(0, SHOWN_AT_FIRST);
   return html`<section class="block" aria-label="Members">
     <h3 class="block-title">Members</h3>
-    ${managing && html`<${Row} icon=${Plus} title="Add members" onClick=${() => showDialog((dialog) => html`<${AddMembers} ...${dialog} record=${record} />`)} />`}
+    ${managing && html`<${Row} icon=${Plus} title="Add members"
+      onClick=${() => showDialog((dialog) => html`<${AddMembers} ...${dialog} record=${record} />`)} />`}
     <ul class="plain">${shown.map((member) => html`<li key=${member.user}><${MemberRow} member=${member} record=${record} /></li>`)}</ul>
     ${shown.length < members.length && html`<button type="button" class="quiet-button wide" onClick=${() => setAll(true)}>Show all ${members.length}</button>`}
   </section>`;

@@ -8,7 +8,7 @@ import { link, me } from '../core/state.js';
 import { nameOf, presence, profile } from '../core/people.js';
 import { minute, shortTime } from '../core/clock.js';
 import { progress } from '../core/record.js';
-import { typers } from '../core/typers.js';
+import { typers } from '../core/attention.js';
 import { lastLine } from './events.js';
 import { Avatar, Empty, IconButton, Spinner } from './parts.js';
 import { Gear, Mark, Plus, Search } from './icons.js';

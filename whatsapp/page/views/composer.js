@@ -3,7 +3,7 @@
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../html.js';
 import { bytesOf } from '../core/ids.js';
-import { drafts, keepDraft } from '../core/drafts.js';
+import { drafts, dropDraft, keepDraft } from '../core/drafts.js';
 import { enqueue } from '../core/outbox.js';
 import { limits, sendingPauses } from '../core/state.js';
 import { one } from '../core/history.js';
@@ -54,7 +54,7 @@ export function Composer({ chat, replyTo, onReply, onSent, timeline }) {
   };
 
   // The field is read and emptied at once: who types fast has begun the next one before the
-  // disk has this one. The draft is the copy until then.
+  // database has this one.
   const show = (value) => {
     field.current.value = value;
     setText(value);
@@ -67,9 +67,9 @@ export function Composer({ chat, replyTo, onReply, onSent, timeline }) {
     show('');
     setTrouble('');
     if (replyTo) onReply(null);
+    dropDraft(chat);
     try {
       await enqueue(chat, ready, answered);
-      keepDraft(chat, field.current?.value ?? '', null);
       stopTyping();
       onSent();
       timeline.showEnd();

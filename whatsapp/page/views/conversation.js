@@ -8,7 +8,7 @@ import { link, me } from '../core/state.js';
 import { lastSeen, minute } from '../core/clock.js';
 import { listen } from '../core/bus.js';
 import { nameOf, presence, want } from '../core/people.js';
-import { typers } from '../core/typers.js';
+import { typers } from '../core/attention.js';
 import { whyMute } from '../core/record.js';
 import { titleOf } from './chat_list.js';
 import { Banner } from './banner.js';

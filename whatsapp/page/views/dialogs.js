@@ -15,8 +15,6 @@ export function showDialog(view) {
   return () => { open.value = open.peek().filter((one) => one !== entry); };
 }
 
-export const closeDialogs = () => { open.value = []; };
-
 export function Dialogs() {
   return open.value.map((entry) => html`<${Frame} key=${entry.key} entry=${entry} />`);
 }
@@ -42,41 +40,16 @@ export function DialogHead({ title, close }) {
 }
 
 /** Ask before doing. `act` may fail: what went wrong is said in the dialog. */
-export function confirm({ title, text, action, danger = true, act }) {
-  showDialog(({ close }) => html`<${Question} ...${{ title, text, action, danger, act, close }} />`);
+export const confirm = ({ danger = true, ...rest }) => ask({ danger, ...rest });
+
+/** A question; with a `label`, a form with one field, whose value `act` gets. */
+export function ask(question) {
+  showDialog(({ close }) => html`<${Question} ...${question} close=${close} />`);
 }
 
-function Question({ title, text, action, danger, act, close }) {
-  const [busy, setBusy] = useState(false);
-  const [trouble, setTrouble] = useState('');
-  const doIt = async () => {
-    setBusy(true);
-    setTrouble('');
-    try {
-      await act();
-      close();
-    } catch (error) {
-      setTrouble(plainWords(error));
-      setBusy(false);
-    }
-  };
-  return html`<h2 id="dialog-title">${title}</h2>
-    ${text && html`<p>${text}</p>`}
-    ${trouble && html`<p class="field-trouble" role="alert">${trouble}</p>`}
-    <div class="dialog-actions">
-      <button type="button" class="quiet-button" onClick=${close}>Cancel</button>
-      <button type="button" class=${danger ? 'danger-button' : 'main-button'} disabled=${busy}
-        onClick=${doIt}>${action}</button>
-    </div>`;
-}
-
-/** A form with one field: a name, a password. */
-export function ask({ title, text, label, value = '', action = 'Save', characters, act, rows = 0, type = 'text' }) {
-  showDialog(({ close }) => html`<${Ask}
-    ...${{ title, text, label, value, action, characters, act, rows, type, close }} />`);
-}
-
-function Ask({ title, text, label, value, action, characters, act, rows, type, close }) {
+function Question({
+  title, text, label, value = '', action = 'Save', danger = false, characters, act, rows = 0, type = 'text', close,
+}) {
   const [typed, setTyped] = useState(value);
   const [busy, setBusy] = useState(false);
   const [trouble, setTrouble] = useState('');
@@ -99,14 +72,14 @@ function Ask({ title, text, label, value, action, characters, act, rows, type, c
   return html`<form onSubmit=${submit}>
     <h2 id="dialog-title">${title}</h2>
     ${text && html`<p>${text}</p>`}
-    <label class="field"><span class="field-label">${label}</span>
+    ${label && html`<label class="field"><span class="field-label">${label}</span>
       ${rows ? html`<textarea rows=${rows} ...${input}></textarea>` : html`<input type=${type} ...${input} />`}
-    </label>
+    </label>`}
     ${over && html`<p class="field-trouble">${[...typed].length} of at most ${characters} characters.</p>`}
     ${trouble && html`<p class="field-trouble" role="alert">${trouble}</p>`}
     <div class="dialog-actions">
       <button type="button" class="quiet-button" onClick=${close}>Cancel</button>
-      <button type="submit" class="main-button" disabled=${busy || over}>${action}</button>
+      <button type="submit" class=${danger ? 'danger-button' : 'main-button'} disabled=${busy || over}>${action}</button>
     </div>
   </form>`;
 }

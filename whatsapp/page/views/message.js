@@ -107,7 +107,7 @@ function Quote({ chat, seq, timeline }) {
 }
 
 /** An entry, wherever it is: in view, in the database, at the server. null: not to be had. */
-export function useEntry(chat, seq, timeline) {
+function useEntry(chat, seq, timeline) {
   const near = timeline?.items.value.find((item) => item.seq === seq);
   const [found, setFound] = useState(undefined);
   useEffect(() => {

@@ -6,7 +6,7 @@ import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../
 import { dayName, dayOf, minute } from '../core/clock.js';
 import { markRead } from '../core/attention.js';
 import { me } from '../core/state.js';
-import { progress, reach } from '../core/record.js';
+import { progress, reach, UNREAD_MAX } from '../core/record.js';
 import { HOLE_MAX } from '../core/timeline.js';
 import { queued } from '../core/chats.js';
 import { Down } from './icons.js';
@@ -50,6 +50,9 @@ function rowsOf(items, waiting, record, start) {
   return rows;
 }
 
+const unreadText = (count) =>
+  (count === 1 ? '1 unread message' : `${count >= UNREAD_MAX ? `${UNREAD_MAX}+` : count} unread messages`);
+
 export function MessageList({ timeline, record, start, onReply }) {
   const items = timeline.items.value;
   const waiting = queued.value.get(record.chat) ?? [];
@@ -68,13 +71,15 @@ export function MessageList({ timeline, record, start, onReply }) {
       onScroll=${view.scrolled} onKeyDown=${view.keys}>
       <div class="messages-inside" ref=${view.inside}>
         ${loading === 'older' && html`<div class="edge"><${Spinner} label="Loading older messages" /></div>`}
-        <${Trouble} text=${timeline.trouble.value} onRetry=${() => (rows.length ? timeline.older() ?? timeline.newer() : timeline.openEnd())} />
+        <${Trouble} text=${timeline.trouble.value} onRetry=${() =>
+    (rows.length ? timeline.older() ?? timeline.newer() : timeline.openEnd())} />
         ${!rows.length && loading === 'first' && html`<div class="middle"><${Spinner} label="Loading messages" /></div>`}
         ${!rows.length && !loading && !timeline.trouble.value && html`<${Empty} title="No messages here yet" text="Say hello." />`}
         <ol class="rows">
           ${drawn.map((row) => html`<li key=${row.key} class="line" data-key=${row.key} data-seq=${row.seq || undefined} tabindex="-1">
             ${row.newDay && html`<p class="day"><span>${dayName(row.time)}</span></p>`}
-            ${row.unread && html`<p class="unread-line" data-testid="unread-line"><span>${row.unread === 1 ? '1 unread message' : `${row.unread >= 999 ? '999+' : row.unread} unread messages`}</span></p>`}
+            ${row.unread && html`<p class="unread-line" data-testid="unread-line"><span>
+              ${unreadText(row.unread)}</span></p>`}
             ${row.event ? html`<${EventRow} item=${row.item} />`
     : html`<${Message} row=${row} record=${record} timeline=${timeline} onReply=${onReply} />`}
           </li>`)}

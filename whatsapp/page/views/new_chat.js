@@ -15,7 +15,7 @@ const CHARACTERS_MIN = 3;
 const TITLE_CHARACTERS_MAX = 100;
 
 /** People of one's direct chats; those of the server, once one types. */
-export function usePeople(query) {
+function usePeople(query) {
   const [state, setState] = useState({ found: null, busy: false, trouble: '' });
   const wanted = query.trim();
   useEffect(() => {
@@ -43,7 +43,7 @@ export function usePeople(query) {
   return { ...state, users, short: wanted && [...wanted].length < CHARACTERS_MIN };
 }
 
-export function PeopleResult({ people, query, children }) {
+function PeopleResult({ people, query, children }) {
   if (people.trouble) return html`<${Trouble} text=${people.trouble} />`;
   if (people.busy && !people.users.length) return html`<div class="middle"><${Spinner} label="Looking for people" /></div>`;
   if (people.users.length) return children;
@@ -93,7 +93,8 @@ export function PeoplePicker({ picked, onPick, taken = [] }) {
       <${PeopleResult} people=${{ ...people, users }} query=${query}>
         <ul class="plain" aria-label="People">${users.map((user) => html`<li key=${user}>
           <${PersonRow} user=${user} aria-pressed=${picked.includes(user) ? 'true' : 'false'} onClick=${() => toggle(user)}
-            extra=${html`<span class="pick ${picked.includes(user) ? 'on' : ''}">${picked.includes(user) && html`<${Check} size=${16} />`}</span>`} /></li>`)}</ul>
+            extra=${html`<span class="pick ${picked.includes(user) ? 'on' : ''}">
+              ${picked.includes(user) && html`<${Check} size=${16} />`}</span>`} /></li>`)}</ul>
       <//>
     </div>`;
 }

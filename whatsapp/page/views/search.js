@@ -66,7 +66,8 @@ export function Search() {
       ${busy && html`<div class="middle"><${Spinner} label="Searching" /></div>`}
       ${more && !busy && html`<button type="button" class="quiet-button wide"
         onClick=${() => search(results.at(-1).message.time)}>Show more</button>`}
-      ${results?.length === 0 && !busy && html`<${Empty} title="Nothing found" text="All words must be in one message. The last one may be only its beginning." />`}
+      ${results?.length === 0 && !busy && html`<${Empty} title="Nothing found"
+        text="All words must be in one message. The last one may be only its beginning." />`}
     </div>`;
 }
 

@@ -1,15 +1,17 @@
-// The user's own account: name, about, privacy, blocked people, password, devices, leaving.
+// The user's own account: name, about, privacy, blocked people, password, leaving; and the devices
+// where it is logged in.
 
 import { html, useEffect, useState } from '../html.js';
 import { blocks, nameOf, profile, refreshProfile, takeBlocks, takeProfile } from '../core/people.js';
 import { call, at, get, patch, post, remove } from '../core/rest.js';
+import { dateAndTime, lastSeen } from '../core/clock.js';
 import { durable, me, say } from '../core/state.js';
 import { go } from '../core/route.js';
 import { logout, unsentCount } from '../core/account.js';
 import { plainWords } from '../core/errors.js';
 import { ask, confirm, DialogHead, showDialog } from './dialogs.js';
 import { copy } from './message.js';
-import { Avatar, Field, PanelHead, Row, Trouble } from './parts.js';
+import { Avatar, Field, PanelHead, Row, Spinner, Trouble } from './parts.js';
 import { Bin, Block, Copy, Device, Edit, Info, Leave } from './icons.js';
 
 const NAME_CHARACTERS_MAX = 64;
@@ -111,8 +113,10 @@ function Password({ close }) {
   const at0 = (name) => (trouble.field === name ? trouble.text : '');
   return html`<form onSubmit=${submit}><h2 id="dialog-title">Change password</h2>
     <input class="unseen" tabindex="-1" aria-hidden="true" autocomplete="username" value=${me()} readonly />
-    <${Field} label="Present password" type="password" value=${values.old} onInput=${set('old')} trouble=${at0('old')} autocomplete="current-password" />
-    <${Field} label="New password" type="password" value=${values.new} onInput=${set('new')} trouble=${at0('new')} hint="At least 8 characters." autocomplete="new-password" />
+    <${Field} label="Present password" type="password" value=${values.old} 
+      onInput=${set('old')} trouble=${at0('old')} autocomplete="current-password" />
+    <${Field} label="New password" type="password" value=${values.new} onInput=${set('new')}
+      trouble=${at0('new')} hint="At least 8 characters." autocomplete="new-password" />
     ${!trouble.field && trouble.text && html`<p class="field-trouble" role="alert">${trouble.text}</p>`}
     <div class="dialog-actions"><button type="button" class="quiet-button" onClick=${close}>Cancel</button>
       <button type="submit" class="main-button">Change</button></div></form>`;
@@ -139,3 +143,32 @@ const erase = () => ask({
     await logout();
   },
 });
+
+export function Devices() {
+  const [devices, setDevices] = useState(null);
+  const [trouble, setTrouble] = useState('');
+  const load = async () => {
+    try {
+      setDevices(await get('/v1/devices'));
+      setTrouble('');
+    } catch (error) {
+      setTrouble(plainWords(error));
+    }
+  };
+  useEffect(() => { load(); }, []);
+  const end = ({ device, name }) => confirm({
+    title: `Log out “${name}”?`, text: 'It has to log in again to see new messages.', action: 'Log out',
+    act: async () => { await remove(at`/v1/devices/${device}`); await load(); },
+  });
+  const sorted = [...(devices ?? [])].sort((one, other) => other.current - one.current || other.last_seen - one.last_seen);
+  return html`<${PanelHead} title="Devices" to="/settings" />
+    <div class="scroll"><${Trouble} text=${trouble} onRetry=${load} />
+      ${!devices && !trouble && html`<div class="middle"><${Spinner} /></div>`}
+      <ul class="plain" aria-label="Devices">${sorted.map((one) => html`<li key=${one.device} class="device">
+        <span class="row-icon"><${Device} /></span>
+        <span class="row-text"><span class="row-title" dir="auto">${one.name || 'Unnamed device'}</span>
+          <span class="row-detail">${one.current ? 'This device' : lastSeen(one.last_seen)} · since ${dateAndTime(one.created)}</span></span>
+        ${!one.current && html`<button type="button" class="quiet-button" aria-label="Log out ${one.name}" onClick=${() => end(one)}>Log out</button>`}
+      </li>`)}</ul>
+    </div>`;
+}

@@ -1,6 +1,7 @@
 // A message's text as nodes: links can be pressed, everything else is text and nothing but text.
 
 import { html } from '../html.js';
+import { fold } from '../core/history.js';
 
 const LINK = /\b(?:https?:\/\/|www\.)[^\s<>"'“”]+/giu;
 const TRAILING = /[.,;:!?…)\]}]+$/;
@@ -51,7 +52,6 @@ export function linked(text) {
 }
 
 const WORD = /[\p{L}\p{N}]+/gu;
-const fold = (text) => text.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase();
 
 /** `text` with the words of a search marked. */
 export function marked(text, query) {
