@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -112,7 +113,7 @@ class Door:
         session = self._new_session(connection, number, token)
         guest = Guest(connection, session, self._new_bucket(), address, number)
         connection.receiver = Strict(
-            lambda data: self._text(guest, data),
+            partial(self._text, guest),
             lambda violation: session.close(violation.close_code, violation.reason),
         )
         self._guests[number % BEAT_PARTS][number] = guest
