@@ -134,10 +134,10 @@ class Person:
 
     def chat_line(self, title: str, page: Page | None = None) -> Locator:
         """The chat's line in the list."""
-        shown = (page or self.page).get_by_role("navigation", name="List of chats")
-        return shown.get_by_role("link").filter(
-            has=self.page.locator(".chat-title", has_text=re.compile(rf"^{re.escape(title)}$"))
-        )
+        at = page or self.page
+        exactly = re.compile(rf"^{re.escape(title)}$")
+        lines = at.get_by_role("navigation", name="List of chats").get_by_role("link")
+        return lines.filter(has=at.locator(".chat-title", has_text=exactly))
 
     async def open_chat(self, title: str, page: Page | None = None) -> None:
         await self.chat_line(title, page).click()
@@ -165,9 +165,8 @@ class Person:
 
     def message(self, text: str, page: Page | None = None) -> Locator:
         """The one message with exactly this text."""
-        exactly = self.page.get_by_test_id("message-text").and_(
-            self.page.get_by_text(text, exact=True)
-        )
+        at = page or self.page
+        exactly = at.get_by_test_id("message-text").and_(at.get_by_text(text, exact=True))
         return self.messages(page).filter(has=exactly)
 
     def events(self) -> Locator:
