@@ -90,7 +90,7 @@ $(READY): pyproject.toml requirements.lock
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Other people's parser for asyncapi.json. Without it one test is skipped here; CI insists on it.
+# Node.js packages that check what we publish. Without them a few tests are skipped here; CI insists.
 $(NODE)/.ready: tests/outside/package.json tests/outside/package-lock.json
 	@mkdir -p $(NODE)
 	@if ! command -v npm >/dev/null; then \

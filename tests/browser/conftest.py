@@ -25,6 +25,12 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+BROWSER = {
+    "viewport": DESKTOP,
+    "locale": "en-GB",
+    "timezone_id": "UTC",
+    "service_workers": "block",
+}
 # People share the server; each has a name of their own.
 numbers = itertools.count(1)
 
@@ -75,14 +81,16 @@ async def gather(browser) -> AsyncIterator[Callable[..., Awaitable[Person]]]:
     async with contextlib.AsyncExitStack() as stack:
         people: list[Person] = []
 
-        async def make(url: str, name: str, *, registered: bool = True, **options) -> Person:
-            chosen = {"viewport": DESKTOP, "locale": "en-GB", "timezone_id": "UTC", **options}
+        async def make(
+            url: str, name: str, *, user: str = "", registered: bool = True, **options
+        ) -> Person:
+            chosen = {**BROWSER, **options}
             context = await browser.new_context(**chosen)
             stack.push_async_callback(context.close)
             await context.add_init_script(WATCH_POLICY)
             context.set_default_timeout(EXPECT_MS)
-            user = f"{name.lower().split()[0]}.{next(numbers):03}"
-            person = Person(url, user, name, context)
+            own = f"{name.lower().split()[0]}.{next(numbers):03}"
+            person = Person(url, user or own, name, context)
             stack.push_async_callback(person.calls.close)
             people.append(person)
             if registered:

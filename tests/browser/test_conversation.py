@@ -102,6 +102,15 @@ async def test_a_draft_stays_with_its_chat(people):
     await expect(ann.field()).to_have_value("not yet")
 
 
+async def test_what_was_typed_right_before_a_reload_is_there_after_it(people):
+    ann, bob = await people("Ann", "Bob")
+    await ann.begin_chat(bob)
+    for n in range(5):
+        await ann.field().fill(f"thought {n}")
+        await ann.page.reload()
+        await expect(ann.field()).to_have_value(f"thought {n}")
+
+
 async def test_search_leads_to_the_message(people):
     ann, bob = await people("Ann", "Bob")
     chat = ann.chat_with(bob)
