@@ -23,6 +23,7 @@ async function begin() {
   // Somebody looks, or the network is back: the tab with the connection is to try at once.
   const hurry = () => { if (!document.hidden) publish({ kind: 'hurry' }); };
   addEventListener('online', hurry);
+  addEventListener('offline', () => publish({ kind: 'cut' }));
   document.addEventListener('visibilitychange', hurry);
   keepForOffline();
 }

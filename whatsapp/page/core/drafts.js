@@ -1,10 +1,12 @@
 // What was typed and not sent, per chat: nothing typed is lost, whatever happens to the page.
 
 import { signal } from '../html.js';
-import { asked, reading, writingAtOnce } from './database.js';
+import { asked, getMeta, reading, writingAtOnce } from './database.js';
 import { listen, publish, TAB } from './bus.js';
+import { me } from './state.js';
 
 const SAVE_AFTER_MS = 300;
+const PARTING = 'parting-drafts';
 
 /** Chat → {chat, text, reply_to}. */
 export const drafts = signal(new Map());
@@ -13,6 +15,10 @@ const timers = new Map();
 export async function loadDrafts() {
   const found = await reading(['drafts'], (stores) => asked(stores.drafts.getAll()));
   drafts.value = new Map(found.map((draft) => [draft.chat, draft]));
+  const { user, parting } = JSON.parse(sessionStorage.getItem(PARTING) ?? '{}');
+  sessionStorage.removeItem(PARTING);
+  if (!parting || user !== (await getMeta('owner'))) return;
+  for (const draft of parting) keepDraft(draft.chat, draft.text, draft.reply_to, 0);
 }
 
 listen('draft', ({ draft, tab }) => { if (tab !== TAB) take(draft); });
@@ -44,10 +50,17 @@ async function save(draft) {
   } catch { /* it is still in memory, and in the field */ }
 }
 
-// Closing the page does not wait for the timer.
+// Closing the page waits for no timer, and may lose a write that begins now: what a reload of
+// this tab needs is written at once.
 addEventListener('pagehide', () => {
+  const parting = [];
   for (const [chat, timer] of timers) {
     clearTimeout(timer);
-    save(drafts.peek().get(chat) ?? { chat, text: '', reply_to: null });
+    const draft = drafts.peek().get(chat) ?? { chat, text: '', reply_to: null };
+    parting.push(draft);
+    save(draft);
   }
+  try {
+    sessionStorage.setItem(PARTING, JSON.stringify({ user: me(), parting }));
+  } catch { /* no room: the database has it, most likely */ }
 });

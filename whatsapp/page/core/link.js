@@ -54,6 +54,11 @@ export class Link {
     else if (this.welcomed) this.ping();
   }
 
+  /** The browser says that the network is gone: its silence need not be waited for. */
+  cut() {
+    if (!this.stopped && this.socket) this.lost();
+  }
+
   async connect() {
     clearTimeout(this.timers.retry);
     this.timers.retry = 0;

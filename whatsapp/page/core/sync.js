@@ -47,6 +47,7 @@ export class Sync {
       listen('flush', () => this.sender.pump()),
       listen('frame', ({ frame }) => this.link.send(frame)),
       listen('hurry', () => this.link.hurry()),
+      listen('cut', () => this.link.cut()),
       listen('take-over', () => this.link.connect()),
       listen('tab-opened', () => this.greet()),
     ];

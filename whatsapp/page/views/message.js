@@ -100,8 +100,8 @@ function Quote({ chat, seq, timeline }) {
   const item = useEntry(chat, seq, timeline);
   const from = item?.from;
   return html`<button type="button" class="quote ${from ? `tint-${tint(from)}` : ''}" onClick=${() => timeline.openAt(seq)}
-    aria-label="Answers ${from ? youOr(from) : 'a message'}: go there">
-    <span class="quote-from" dir="auto">${from ? youOr(from) : ''}</span>
+    title="Go to this message">
+    <span class="quote-from" dir="auto"><span class="unseen">Answers </span>${from ? youOr(from) : ''}</span>
     <span class="quote-text" dir="auto">${item === undefined ? '…' : item?.text?.slice(0, 300) ?? 'Message not available'}</span>
   </button>`;
 }
