@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from backends.changes import changed_members
 from backends.memory_directory import Board, MemoryDirectory
 from whatsapp import config
+from whatsapp.changes import changed_members
 from whatsapp.interfaces import Instance, Stores
 from whatsapp.model import (
     Account,

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.changes import changed_members, named
 from backends.sqlite_rows import (
     ENTRY_COLUMNS,
     MEMBER_COLUMNS,
@@ -24,6 +23,7 @@ from backends.sqlite_rows import (
 )
 from backends.sqlite_search import Search
 from backends.sqlite_thread import Readers, Thread, snapshot, transaction
+from whatsapp.changes import changed_members, named
 from whatsapp.model import (
     Change,
     Draft,

@@ -15,14 +15,12 @@ from whatsapp.accounts import Accounts
 from whatsapp.errors import BadRequest, NotFound
 from whatsapp.interfaces import ChatStore, MessageStore
 from whatsapp.model import Account, Actor, ChatLine, Entry, Member, Page, Scope, is_group, user_id
-from whatsapp.resources import ChatInfo, Found, History, Hit, MemberInfo
+from whatsapp.resources import HISTORY_MAX, ChatInfo, Found, History, Hit, MemberInfo
 from whatsapp.room import NO_SUCH_CHAT, Room, Rooms
 from whatsapp.wire import item
 from whatsapp.words import parse, snippet
 
 UNREAD_MAX = 999
-HISTORY_LIMIT_MAX = 200
-SEARCH_LIMIT_MAX = 100
 DEVICE_OF_NOBODY = ""
 CHAT_CHARACTERS_MAX = 80
 
@@ -81,7 +79,7 @@ class Histories:
         relations = room.relations
         if relations is None or room.peer(user) not in relations.blockers:
             return room.head
-        wish = Page(chat=room.chat, before=room.head + 1, limit=HISTORY_LIMIT_MAX)
+        wish = Page(chat=room.chat, before=room.head + 1, limit=HISTORY_MAX)
         [entries] = await self._messages.pages([wish])
         hidden = [entry.seq for entry in entries if entry.hidden and entry.sender == user]
         return hidden[0] - 1 if hidden else room.head

@@ -190,15 +190,6 @@ class Draft(Struct, frozen=True, kw_only=True):
             hidden=self.hidden,
         )
 
-    def same_content(self, entry: Entry) -> bool:
-        """Is `entry` what this draft says? (An id is bound to its content.)"""
-        return (
-            entry.kind == self.kind
-            and entry.text == self.text
-            and entry.reply_to == self.reply_to
-            and entry.event == self.event
-        )
-
 
 class Stored(Struct, frozen=True, gc=False):
     """The draft is committed and durable, as this entry."""

@@ -16,6 +16,13 @@ from msgspec import Meta, Struct, inspect
 from whatsapp import errors as e
 from whatsapp.metrics import Metrics
 from whatsapp.model import Actor
+from whatsapp.resources import (
+    CHATS_MAX,
+    FOUND_MAX,
+    HISTORY_MAX,
+    PEOPLE_MAX,
+    PREFIX_CHARACTERS_MIN,
+)
 from whatsapp.words import QUERY_CHARACTERS_MAX
 
 if TYPE_CHECKING:
@@ -26,12 +33,6 @@ if TYPE_CHECKING:
     from whatsapp.history import Histories
     from whatsapp.people import People
     from whatsapp.presence import Presences
-
-PEOPLE_MAX = 50
-CHATS_MAX = 200
-HISTORY_MAX = 200
-FOUND_MAX = 100
-PREFIX_CHARACTERS_MIN = 3
 
 # What any request may meet, and what any request with a token.
 COMMON = (e.BadRequest, e.RateLimited, e.Busy, e.Unavailable, e.Internal)

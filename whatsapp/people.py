@@ -23,6 +23,8 @@ from whatsapp.model import (
 )
 from whatsapp.rates import Rates
 from whatsapp.resources import (
+    PEOPLE_MAX,
+    PREFIX_CHARACTERS_MIN,
     Privacy,
     PrivacyChange,
     Profile,
@@ -31,8 +33,6 @@ from whatsapp.resources import (
     UserName,
 )
 
-PREFIX_CHARACTERS_MIN = 3
-SEARCH_LIMIT_MAX = 50
 BLOCKS_MAX = 10_000
 
 
@@ -89,8 +89,8 @@ class People:
             raise BadRequest(f"give at least {PREFIX_CHARACTERS_MIN} characters to search for")
         if len(prefix) > NAME_CHARACTERS_MAX:
             raise BadRequest(f"search for at most {NAME_CHARACTERS_MAX} characters")
-        if not 1 <= limit <= SEARCH_LIMIT_MAX:
-            raise BadRequest(f"the limit is 1 to {SEARCH_LIMIT_MAX}")
+        if not 1 <= limit <= PEOPLE_MAX:
+            raise BadRequest(f"the limit is 1 to {PEOPLE_MAX}")
         self._rates.take("lookups", actor.user)
         found = await self._accounts.search(prefix, limit)
         return [UserName(user=account.user, name=account.name) for account in found]
@@ -124,22 +124,6 @@ class People:
 
     async def blocks(self, actor: Actor) -> list[str]:
         return sorted(await self._accounts.blocks(actor.user))
-
-    async def blocked_by(self, user: str) -> frozenset[str]:
-        """Whom `user` blocks."""
-        return await self._accounts.blocks(user)
-
-    def cached_blocks(self, user: str) -> frozenset[str] | None:
-        """Whom `user` blocks, or None: not in memory, ask `blocked_by`."""
-        return self._accounts.cached_blocks(user)
-
-    async def accounts(self, users: Collection[str]) -> dict[str, Account]:
-        """Those of these accounts that exist, erased ones too; mostly from memory."""
-        return await self._accounts.find(users)
-
-    def forget(self, user: str) -> None:
-        """Drop what is in memory of this user; another instance has changed it."""
-        self._accounts.forget(user)
 
     async def _look_up(self, actor: Actor, user: str) -> Account:
         if user != actor.user and not await self._contacts(actor.user, [user]):

@@ -13,6 +13,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from whatsapp.model import Role, Visibility
 from whatsapp.wire import ChatId, Item, MessageId, Seq, Time, UserId
 
+# What one answer holds at most, and what a search for people needs at least.
+PEOPLE_MAX = 50
+CHATS_MAX = 200
+HISTORY_MAX = 200
+FOUND_MAX = 100
+PREFIX_CHARACTERS_MIN = 3
+
 Password = Annotated[str, Meta(max_length=1024, description="8 characters or more")]
 
 

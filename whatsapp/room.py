@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from whatsapp.accounts import Accounts
+from whatsapp.changes import changed_members
 from whatsapp.clock import Clock
 from whatsapp.errors import NotFound
 from whatsapp.interfaces import ChatStore
-from whatsapp.model import Change, Chat, Entry, Member, Role, is_group, pair
+from whatsapp.model import Change, Chat, Entry, Member, is_group, pair
 
 # Authors of the newest entries, so that a cursor's move finds whom to tell without a read.
 TAIL_ENTRIES_MAX = 512
@@ -134,19 +134,7 @@ class Room:
         self.title = self.title if change.title is None else change.title
         self.about = self.about if change.about is None else change.about
         self.announce = self.announce if change.announce is None else change.announce
-        for user, role in change.joins:
-            self.members[user] = _joined(self.members.get(user), user, role, seq)
-        for user in change.leaves:
-            self.members[user] = replace(self.members[user], left=seq, role=Role.MEMBER)
-        for user, role in change.roles:
-            self.members[user] = replace(self.members[user], role=role)
-
-
-def _joined(former: Member | None, user: str, role: Role, seq: int) -> Member:
-    if former is None:
-        return Member(user=user, role=role, joined=seq)
-    spans = (*former.spans, (former.joined, former.left)) if former.left else former.spans
-    return replace(former, role=role, joined=seq, left=0, spans=spans)
+        self.members |= changed_members(self.members, change, seq)
 
 
 class Rooms:

@@ -213,14 +213,14 @@ async def test_oneself_and_contacts_are_free(world):
 
 
 async def test_blocking_is_repeatable_and_told_once(world):
-    assert world.people.cached_blocks("ann") is None
+    assert world.accounts.cached_blocks("ann") is None
     await world.people.block(ANN, "carla")
     await world.people.block(ANN, "bob")
     await world.people.block(ANN, "bob")
     assert await world.people.blocks(ANN) == ["bob", "carla"]
-    assert await world.people.blocked_by("ann") == {"bob", "carla"}
-    assert world.people.cached_blocks("ann") == {"bob", "carla"}
-    assert await world.people.blocked_by("bob") == frozenset()
+    assert await world.accounts.blocks("ann") == {"bob", "carla"}
+    assert world.accounts.cached_blocks("ann") == {"bob", "carla"}
+    assert await world.accounts.blocks("bob") == frozenset()
     assert world.told == [("blocks", "ann", "carla"), ("blocks", "ann", "bob")]
 
 
@@ -231,7 +231,7 @@ async def test_unblocking_is_repeatable_and_told_once(world):
         await world.people.unblock(ANN, "bob")
     await world.people.unblock(ANN, "nobody")
     assert await world.people.blocks(ANN) == []
-    assert world.people.cached_blocks("ann") == frozenset()
+    assert world.accounts.cached_blocks("ann") == frozenset()
     assert world.told == [("blocks", "ann", "bob")]
 
 
@@ -254,9 +254,9 @@ async def test_the_number_of_blocks_is_limited(world, monkeypatch):
 
 
 async def test_accounts_come_from_memory_until_they_are_forgotten(world):
-    first = await world.people.accounts(["ann", "bob", "nobody"])
+    first = await world.accounts.find(["ann", "bob", "nobody"])
     assert set(first) == {"ann", "bob"}
     await world.stores.accounts.update(Account(user="ann", name="Elsewhere"))
-    assert await world.people.accounts(["ann"]) == {"ann": first["ann"]}
-    world.people.forget("ann")
-    assert (await world.people.accounts(["ann"]))["ann"].name == "Elsewhere"
+    assert await world.accounts.find(["ann"]) == {"ann": first["ann"]}
+    world.accounts.forget("ann")
+    assert (await world.accounts.find(["ann"]))["ann"].name == "Elsewhere"

@@ -1,4 +1,4 @@
-"""What an entry's change does to a chat's members: one answer for every backend."""
+"""What an entry's change does to a chat's members: one answer for rooms and every backend."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from whatsapp.model import Change, Member
+from whatsapp.model import Change, Member, Role
 
 
 def changed_members(members: Mapping[str, Member], change: Change, seq: int) -> dict[str, Member]:
@@ -14,7 +14,7 @@ def changed_members(members: Mapping[str, Member], change: Change, seq: int) -> 
 
     `members` need only have those that the change names. Who is active already does not join
     again, who is not does not leave and gets no role. Who comes back keeps, as a span, what
-    it could see, and its cursors.
+    it could see, and its cursors. Who leaves has no role any more.
     """
     result: dict[str, Member] = {}
     for user, role in change.joins:
@@ -27,7 +27,7 @@ def changed_members(members: Mapping[str, Member], change: Change, seq: int) -> 
     for user in change.leaves:
         member = result.get(user) or members.get(user)
         if member is not None and member.active:
-            result[user] = replace(member, left=seq)
+            result[user] = replace(member, left=seq, role=Role.MEMBER)
     for user, role in change.roles:
         member = result.get(user) or members.get(user)
         if member is not None and member.active:
