@@ -10,8 +10,12 @@ from types import ModuleType
 
 from whatsapp.errors import StartupError
 
-STORES = {"memory": "backends.memory", "sqlite": "backends.sqlite"}
-DIRECTORIES = {"memory": "backends.memory"}
+STORES = {
+    "memory": "backends.memory",
+    "sqlite": "backends.sqlite",
+    "mongo": "backends.mongo",
+}
+DIRECTORIES = {"memory": "backends.memory", "zookeeper": "backends.zookeeper"}
 
 
 def stores(name: str) -> ModuleType:

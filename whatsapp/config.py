@@ -65,16 +65,37 @@ class Server(Section, frozen=True):
 class Storage(Section, frozen=True):
     """Where messages are kept."""
 
-    backend: Literal["sqlite", "memory"] = "sqlite"
+    backend: Literal["sqlite", "memory", "mongo"] = "sqlite"
     data: str = ""
-    url: str = ""
+    url: str = "mongodb://127.0.0.1:27017"
+    database: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,38}$")] = "whatsapp"
+    driver: Literal["motor", "pymongo"] = "motor"
+    timeout_seconds: Seconds = 5.0
 
 
 class DirectorySection(Section, frozen=True):
     """Who knows which user is on which instance."""
 
-    backend: Literal["memory"] = "memory"
-    instance: str = ""
+    backend: Literal["memory", "zookeeper"] = "memory"
+    instance: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
+    hosts: str = "127.0.0.1:2181"
+    root: Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._-]+)+$")] = "/whatsapp"
+    user: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = "whatsapp"
+    password: str = ""
+    session_timeout_seconds: Annotated[float, Meta(ge=2, le=60)] = 6.0
+
+
+class Cluster(Section, frozen=True):
+    """The links between instances."""
+
+    secret: str = ""
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    address: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_authority: str = ""
+    queue_bytes_max: Annotated[int, Meta(ge=1_048_576)] = 8_388_608
 
 
 class Auth(Section, frozen=True):
@@ -137,6 +158,7 @@ class Config(Section, frozen=True):
     server: Server = field(default_factory=Server)
     storage: Storage = field(default_factory=Storage)
     directory: DirectorySection = field(default_factory=DirectorySection)
+    cluster: Cluster = field(default_factory=Cluster)
     auth: Auth = field(default_factory=Auth)
     limits: Limits = field(default_factory=Limits)
     rates: Rates = field(default_factory=Rates)
@@ -148,7 +170,14 @@ _origin = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+|null")
 Layer = Mapping[str, Mapping[str, Any]]
 
 # What `whatsapp config show` does not show.
-SECRETS = frozenset({("auth", "invite_codes"), ("storage", "url")})
+SECRETS = frozenset(
+    {
+        ("auth", "invite_codes"),
+        ("storage", "url"),
+        ("directory", "password"),
+        ("cluster", "secret"),
+    }
+)
 
 
 class Option(Struct, frozen=True, kw_only=True):
