@@ -6,7 +6,7 @@ account to life. So every change of an account goes through here, and those of o
 for each other.
 
 What is read is kept (`forget` drops it). A change that another instance made is seen
-only once the account is forgotten here.
+only once the account is forgotten here; so `changed` tells the others of each change.
 """
 
 from __future__ import annotations
@@ -70,6 +70,10 @@ class Cache(Generic[Value]):
         self._changes += 1
         self._values.pop(key, None)
 
+    def clear(self) -> None:
+        self._changes += 1
+        self._values.clear()
+
     def _put(self, key: str, value: Value) -> None:
         self._values[key] = value
         self._values.move_to_end(key)
@@ -81,9 +85,14 @@ class Accounts:
     """Reads through a cache; changes in order. Raises `Unavailable` like the store."""
 
     def __init__(
-        self, store: AccountStore, scheduler: Scheduler, *, cached_max: int = CACHED_MAX
+        self,
+        store: AccountStore,
+        scheduler: Scheduler,
+        *,
+        cached_max: int = CACHED_MAX,
     ) -> None:
         self._store = store
+        self.changed: Callable[[str], None] | None = None  # told of each change, also unsure ones
         self._scheduler = scheduler
         self._accounts: Cache[Account] = Cache(cached_max)
         self._blocks: Cache[frozenset[str]] = Cache(cached_max)
@@ -186,12 +195,18 @@ class Accounts:
         self._accounts.forget(user)
         self._blocks.forget(user)
 
+    def forget_all(self) -> None:
+        self._accounts.clear()
+        self._blocks.clear()
+
     async def _write(self, user: str, writing: Awaitable[None]) -> None:
         """Also when it failed: what was in memory may be wrong now."""
         try:
             await writing
         finally:
             self.forget(user)
+            if self.changed is not None:
+                self.changed(user)
 
     async def _in_turn(self, user: str, work: Work) -> Any:
         """Run it once all earlier changes of this user are done. `Busy` if they are too many.

@@ -62,8 +62,9 @@ class Outside(Struct, frozen=True, kw_only=True):
     """All that comes in from outside.
 
     `new_token`: 256 random bits, URL-safe. `revoke(user, devices)` closes the sockets of
-    these devices with 4010. `erased(user)` takes a user out of its groups, while it still
-    exists; `gone(user)` is called once it does not.
+    these devices with 4010; `ended(user, devices, sure)` tells other instances (not `sure`: the
+    store did not say). `erased(user)` takes a user out of its groups, while it still exists;
+    `gone(user)` is called once it does not.
     """
 
     clock: Clock
@@ -78,6 +79,7 @@ class Outside(Struct, frozen=True, kw_only=True):
     revoke: Callable[[str, Collection[str]], None]
     erased: Callable[[str], Awaitable[None]]
     gone: Callable[[str], None]
+    ended: Callable[[str, Collection[str], bool], None] = lambda *_: None
 
 
 class Auth:
@@ -127,8 +129,7 @@ class Auth:
             return
         if invite is None:
             raise Forbidden("registration needs an invitation code; ask the server's operator")
-        given = _bytes(invite)
-        # Each one is compared, in constant time: how long it takes says nothing.
+        given = _bytes(invite)  # compared with each, in constant time
         same = [hmac.compare_digest(given, _bytes(code)) for code in self._settings.invite_codes]
         if not any(same):
             raise Forbidden("this invitation code is not valid; ask the server's operator")
@@ -140,10 +141,9 @@ class Auth:
             raise WeakPassword(f"choose a password of at least {shortest} characters")
         if len(_bytes(password)) > PASSWORD_BYTES_MAX:
             raise WeakPassword(f"choose a password of at most {PASSWORD_BYTES_MAX} bytes")
-        lowered = password.lower()
-        if lowered == user:
+        if password.lower() == user:
             raise WeakPassword("choose a password that is not your user id")
-        if lowered in self._out.common_passwords:
+        if password.lower() in self._out.common_passwords:
             raise WeakPassword("this password is one that everybody tries first; choose another")
 
     async def login(
@@ -368,11 +368,13 @@ class Auth:
         """
         if not devices:
             return []
+        ended = None
         try:
             ended = await self._devices.end(user, devices)
         finally:
             self.logins.forget(user, devices)
             self._out.revoke(user, devices)
+            self._out.ended(user, devices, ended is not None)
         self.logins.end(user, ended)
         return ended
 

@@ -114,7 +114,13 @@ class Catchup:
         pages = await self._messages.pages(wishes)
         progress = False
         for wish, entries in zip(wishes, pages, strict=True):
-            progress = self._push_run(session, rooms[wish.chat], entries) or progress
+            room = rooms[wish.chat]
+            if self._rooms.shared and entries and entries[-1].seq > room.head:
+                # Whether it may see these, an instance that wrote them knows, and the store.
+                room.stale = True
+                progress = True
+                continue
+            progress = self._push_run(session, room, entries) or progress
         return progress
 
     def _push_run(self, session: Session, room: Room, entries: Sequence[Entry]) -> bool:

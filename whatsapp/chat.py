@@ -1,4 +1,4 @@
-"""The rules of a conversation: sending, received, read, and what a connecting device gets.
+"""The rules of a conversation: sending, received, read.
 
 Plain calls wherever the chat is loaded already; a call that must read the store first
 returns the awaitable that does it and then goes on. The frames of one connection are
@@ -7,10 +7,10 @@ handled one after the other, so their order holds either way.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from whatsapp.catchup import SYNCED, Catchup
+from whatsapp.catchup import Catchup
 from whatsapp.clock import Clock, Scheduler
 from whatsapp.cursors import Cursors
 from whatsapp.errors import (
@@ -18,7 +18,6 @@ from whatsapp.errors import (
     BadRequest,
     NotFound,
     NotMember,
-    Refusal,
     TooLarge,
 )
 from whatsapp.hub import Hub
@@ -29,7 +28,6 @@ from whatsapp.model import (
     Actor,
     CursorMove,
     Page,
-    Position,
     direct_chat,
     is_group,
     message_id,
@@ -37,11 +35,11 @@ from whatsapp.model import (
     user_id,
 )
 from whatsapp.rates import Rates
-from whatsapp.receipts import Receipts, direct_receipt
+from whatsapp.receipts import Receipts
 from whatsapp.resources import Posted
 from whatsapp.room import NO_SUCH_CHAT, Room, Rooms
-from whatsapp.sending import Desk, Sending
-from whatsapp.session import Session, State
+from whatsapp.sending import Desk, Said, Sending
+from whatsapp.session import Session
 from whatsapp.wire import (
     TEXT_ENCODED_BYTES_MAX,
     Cursor,
@@ -50,7 +48,6 @@ from whatsapp.wire import (
     Send,
     Sent,
     encode,
-    error_frame,
 )
 
 Later = Coroutine[Any, Any, None] | None
@@ -58,8 +55,6 @@ Later = Coroutine[Any, Any, None] | None
 # How many entries that a cursor passed at once are looked at to find whom to tell.
 COVERED_ENTRIES_MAX = 10_000
 COVERED_PAGE = 200
-# At a connect; who was away for long asks for the chats that it shows.
-MISSED_RECEIPTS_MAX = 50
 
 
 class Conversations:
@@ -80,7 +75,10 @@ class Conversations:
         clock: Clock,
         scheduler: Scheduler,
         text_bytes_max: int = TEXT_BYTES_MAX,
+        said: Said | None = None,
+        moved: Callable[[Room, str], None] | None = None,
     ) -> None:
+        self._elsewhere = moved
         self._messages = messages
         self._chats = chats
         self._rooms = rooms
@@ -99,6 +97,7 @@ class Conversations:
             clock=clock,
             scheduler=scheduler,
             device_has=self.device_has,
+            said=said,
         )
 
     # --- sending ---------------------------------------------------------------------
@@ -160,7 +159,7 @@ class Conversations:
     def received(self, session: Session, frame: Received) -> Later:
         """This device has all up to `seq`."""
         room = self._rooms.get(frame.chat)
-        if room is None or not room.head:
+        if room is None or frame.seq > room.head:
             return self._cursor_later(session, frame)
         self._received(session, room, frame.seq)
         return None
@@ -168,7 +167,7 @@ class Conversations:
     def read(self, session: Session, frame: Read) -> Later:
         """The user has read all up to `seq`; so this device has it, too."""
         room = self._rooms.get(frame.chat)
-        if room is None or not room.head:
+        if room is None or frame.seq > room.head:
             return self._cursor_later(session, frame)
         if self._received(session, room, frame.seq):
             self._move(session.user, room, read=frame.seq, session=session)
@@ -195,6 +194,10 @@ class Conversations:
         if session.behind:
             self._catchup.wake(session)
         return True
+
+    def user_has(self, user: str, room: Room, seq: int) -> None:
+        """One of the user's devices has all up to `seq`."""
+        self._move(user, room, received=seq)
 
     def device_has(self, session: Session, room: Room, seq: int) -> None:
         """The device's own cursor is at `seq` now, and the user's at least there."""
@@ -290,84 +293,8 @@ class Conversations:
         if len(others) > (session is not None):
             cursor = Cursor(room.chat, room.received.get(user, 0), room.read[user])
             self._hub.tell(user, encode(cursor), but=session)
-
-    # --- connecting ------------------------------------------------------------------
-
-    async def begin(
-        self, session: Session, cursors: Mapping[str, int] | None, *, away_since_ms: int
-    ) -> None:
-        """Give a session, known to the hub already, its positions; then all that is pending.
-
-        Then the receipts of direct chats that it missed since it was last connected.
-        """
-        positions = await self._chats.of_user(session.user, session.device)
-        # From here on nothing waits: what is committed from now on is offered to the session.
-        if session.state is State.CLOSED:
-            return
-        overrides = dict(cursors or {})
-        for position in positions:
-            override = overrides.pop(position.chat, None)
-            if override is not None and override > position.head:
-                _refuse_cursor(session, position, override)
-                override = None
-            self._place(session, position, override)
-        for chat in overrides:
-            _push_refusal(session, NotFound(f"cursor of {chat}: {NO_SUCH_CHAT}"))
-        session.state = State.LIVE
-        if session.behind:
-            self._catchup.wake(session)
-        else:
-            session.synced = True
-            session.push(SYNCED)
-        missed = [
-            (position.peer.moved_ms, position.chat)
-            for position in positions
-            if position.peer is not None and position.peer.moved_ms > away_since_ms
-        ]
-        if missed:
-            newest = sorted(missed, reverse=True)[:MISSED_RECEIPTS_MAX]
-            self._scheduler.spawn(self._tell_missed(session, [chat for _, chat in newest]))
-
-    async def _tell_missed(self, session: Session, chats: Sequence[str]) -> None:
-        for chat in chats:
-            try:
-                room = await self._rooms.ready(chat, session.user)
-            except Answer:
-                return  # a courtesy; `GET /v1/chats/{chat}` tells it too
-            frame = direct_receipt(room, room.peer(session.user))
-            if frame is not None:
-                session.push(frame)
-
-    def _place(self, session: Session, position: Position, override: int | None) -> None:
-        chat, first = position.chat, position.member.joined - 1
-        known = self._cursors.device_at(
-            chat, session.user, session.device, position.device_received
-        )
-        cursor = known if override is None else override
-        if override is not None and override != known:
-            self._cursors.move(
-                CursorMove(
-                    chat=chat,
-                    user=session.user,
-                    device=session.device,
-                    device_received=override,
-                    rewind=True,
-                )
-            )
-            if override > known:
-                self._scheduler.spawn(self._has_since(session.user, chat, override))
-        session.begin(chat, max(cursor, first))
-        if position.head > max(cursor, first):
-            session.behind.add(chat)
-
-    async def _has_since(self, user: str, chat: str, seq: int) -> None:
-        """A device says at connect that it has more than we knew: as good as `received`."""
-        try:
-            room = await self._rooms.existing(chat)
-            room.member(user)
-        except Answer:
-            return
-        self._move(user, room, received=seq)
+        if self._elsewhere is not None:
+            self._elsewhere(room, user)
 
 
 def _addressed(user: str, frame: Send) -> str:
@@ -385,12 +312,3 @@ def chat_id(text: str) -> str:
     if is_group(chat) or pair(chat) is not None:
         return chat
     raise NotFound(NO_SUCH_CHAT)
-
-
-def _refuse_cursor(session: Session, position: Position, override: int) -> None:
-    message = f"cursor of {position.chat}: it ends at seq {position.head}; {override} is beyond it"
-    _push_refusal(session, BadRequest(message))
-
-
-def _push_refusal(session: Session, error: Refusal) -> None:
-    session.push(error_frame(error))

@@ -18,12 +18,12 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from whatsapp.app import App
 from whatsapp.client import Client, Text
 from whatsapp.config import Config, data_folder
 from whatsapp.errors import StartupError, WhatsAppError
 from whatsapp.listen import Listening
 from whatsapp.model import Actor, direct_chat, is_group
+from whatsapp.server import App
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,6 @@ from whatsapp.model import (
     Chat,
     Draft,
     Duplicate,
-    Entry,
     Event,
     Member,
     Role,
@@ -36,7 +35,7 @@ from whatsapp.model import (
 )
 from whatsapp.resources import Added, GroupChange, Invite
 from whatsapp.room import NO_SUCH_CHAT, Room, Rooms
-from whatsapp.session import Session
+from whatsapp.sending import Said
 
 MANAGERS = (Role.OWNER, Role.ADMIN)
 CODE_CHARACTERS_MAX = 128
@@ -73,7 +72,9 @@ class Groups:
         random_bytes: Callable[[int], bytes],
         new_code: Callable[[], str],
         members_max: int,
+        said: Said | None = None,
     ) -> None:
+        self.said = said
         self._chats = chats
         self._rooms = rooms
         self._journal = journal
@@ -258,32 +259,18 @@ class Changing:
         )
 
     def settle(self, outcome: Stored | Duplicate) -> None:
-        entry, room, hub = outcome.entry, self._room, self._module.hub
+        entry, room, module = outcome.entry, self._room, self._module
         change = None if self._step is None else self._step.change
-        readers = list(room.active())
-        room.committed(entry, change)
-        if change is not None:
-            for user, _ in change.joins:
-                readers.append(user)
-                _begin(hub.of(user), entry)
-        hub.deliver(entry, readers, origin=None)
-        if change is not None:
-            for user in change.leaves:
-                for session in hub.of(user):
-                    session.leave(entry.chat)
+        if module.said is not None:
+            joining = [] if change is None else [user for user, _ in change.joins]
+            module.said(entry, change, [*room.active(), *joining])
+        module.hub.follow(room, entry, change)
         if not self._promise.done():
             self._promise.set_result(self._step)
 
     def fail(self, error: Answer) -> None:
         if not self._promise.done():
             self._promise.set_exception(error)
-
-
-def _begin(sessions: Collection[Session], entry: Entry) -> None:
-    """A new member's pushes begin with this entry, unless it was read from the log already."""
-    for session in sessions:
-        if session.position(entry.chat) < entry.seq:
-            session.begin(entry.chat, entry.seq - 1)
 
 
 def _always(step: Step) -> Rule:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from whatsapp.clock import Clock
-from whatsapp.model import Entry
+from whatsapp.model import Change, Entry
 from whatsapp.room import Room
 from whatsapp.session import Session, State
 from whatsapp.wire import CLOSE_REPLACED, CLOSE_REVOKED, message_frame
@@ -103,6 +103,26 @@ class Hub:
                     )
                 if session.behind:
                     self._wake(session)
+
+    def follow(self, room: Room, entry: Entry, change: Change | None) -> None:
+        """An entry that may change its chat is committed: the room follows, and all hear of it.
+
+        Who joins by it sees it first, who leaves by it sees it last.
+        """
+        readers = list(room.active())
+        room.committed(entry, change)
+        if change is not None:
+            for user, _ in change.joins:
+                readers.append(user)
+                for session in self.of(user):
+                    # Unless it was read from the log already.
+                    if session.position(entry.chat) < entry.seq:
+                        session.begin(entry.chat, entry.seq - 1)
+        self.deliver(entry, readers, origin=None)
+        if change is not None:
+            for user in change.leaves:
+                for session in self.of(user):
+                    session.leave(entry.chat)
 
     def grown(self, room: Room) -> None:
         """The log has entries that were not delivered: whoever may see them reads them there."""

@@ -244,6 +244,10 @@ class Directory(Protocol):
         """Call `changed(user)` when one of these comes or goes, until the result is called."""
         ...
 
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """Call `changed()` when instances come or go, and when this was lost or is back."""
+        ...
+
     def healthy(self) -> bool:
         """Can it be asked now?"""
         ...

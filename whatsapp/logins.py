@@ -88,6 +88,11 @@ class Logins:
         for login in [known[device] for device in devices if device in known]:
             self._remove(login)
 
+    def forget_all(self) -> None:
+        """Ask the store about all of them again."""
+        self._by_hash.clear()
+        self._by_user.clear()
+
     def end(self, user: str, devices: Collection[str]) -> None:
         """These devices of this user have ended."""
         self.forget(user, devices)

@@ -205,6 +205,27 @@ class Metrics:
         started = Gauge()
         started.value = _start_time()
         add(started, "process_start_time_seconds", "Start, since the Unix epoch.")
+        self._add_cluster()
+
+    def _add_cluster(self) -> None:
+        add = self._add
+        self.hints_sent = add(Counter(), "whatsapp_hints_sent_total", "Hints to other instances.")
+        self.hints_missed = add(
+            Counter(),
+            "whatsapp_hints_missed_total",
+            "Hints that found no link or a full queue; the chat is looked at later.",
+        )
+        self.hints_heard = add(
+            Counter(), "whatsapp_hints_heard_total", "Hints from other instances."
+        )
+        self.second_looks = add(
+            Counter(),
+            "whatsapp_second_looks_total",
+            "Sessions whose chats were looked at again in the store.",
+        )
+        self.instances_linked = add(
+            Gauge(), "whatsapp_instances_linked", "Other instances that are linked now."
+        )
 
     def render(self) -> bytes:
         """All of it as text; answer it with `CONTENT_TYPE`."""

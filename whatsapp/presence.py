@@ -10,7 +10,8 @@ each of the two would show itself to the other, and neither blocks the other.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from typing import Protocol
 
 from whatsapp.accounts import Accounts
 from whatsapp.clock import Clock, Scheduler
@@ -34,6 +35,12 @@ HIDDEN = Shown(online=False, last_seen_ms=None)
 Contacts = Callable[[str, Collection[str]], Awaitable[set[str]]]
 
 
+class Typed(Protocol):
+    """Tells the other instances of these readers."""
+
+    def __call__(self, chat: str, user: str, readers: Iterable[str], /, *, on: bool) -> None: ...
+
+
 class Presences:
     """Who is shown how, and who types."""
 
@@ -48,7 +55,9 @@ class Presences:
         rooms: Rooms,
         clock: Clock,
         scheduler: Scheduler,
+        typed: Typed | None = None,
     ) -> None:
+        self._typed = typed  # None: there are no other instances
         self._accounts = accounts
         self._contacts = contacts
         self._directory = directory
@@ -58,6 +67,7 @@ class Presences:
         self._clock = clock
         self._scheduler = scheduler
         self._watchers: dict[str, dict[Session, None]] = {}
+        self._unwatch: dict[str, Callable[[], None]] = {}
         self._changed: dict[str, None] = {}
         self._refreshes = 0
         self._typing: dict[tuple[str, str], tuple[float, float]] = {}
@@ -88,6 +98,12 @@ class Presences:
             if session.watching:
                 self._scheduler.spawn(self._tell(session, list(session.watching)))
 
+    def elsewhere(self) -> None:
+        """Other instances came or went: whoever is not here may be online there, or no more."""
+        for user in self._watchers:
+            if not self._hub.online(user):
+                self._changed_elsewhere(user)
+
     def tick(self) -> None:
         """Tell what has changed; end what nobody types any more; write when users were seen."""
         if self._changed:
@@ -104,6 +120,8 @@ class Presences:
 
     async def _withdraw(self) -> None:
         left, self._left = self._left, set()
+        if self._typed is not None:
+            await self.flush()  # so that others, told that it is gone, read when
         try:
             await self._directory.withdraw(left)
         except Answer:
@@ -128,7 +146,12 @@ class Presences:
         self.forget(session)
         session.watching = dict.fromkeys(wanted)
         for user in wanted:
-            self._watchers.setdefault(user, {})[session] = None
+            if user not in self._watchers:
+                self._watchers[user] = {}
+                if self._typed is not None:
+                    stop = self._directory.watch([user], self._changed_elsewhere)
+                    self._unwatch[user] = stop
+            self._watchers[user][session] = None
         self._scheduler.spawn(self._tell(session, list(wanted)))
 
     def forget(self, session: Session) -> None:
@@ -139,6 +162,8 @@ class Presences:
                 watchers.pop(session, None)
                 if not watchers:
                     del self._watchers[user]
+                    if (stop := self._unwatch.pop(user, None)) is not None:
+                        stop()
         session.watching = {}
 
     async def show(self, actor: Actor, user: str) -> PresenceInfo:
@@ -216,6 +241,10 @@ class Presences:
             return set()
         return await self._contacts(viewer, [user for user in accounts if user != viewer])
 
+    def _changed_elsewhere(self, user: str) -> None:
+        self._accounts.forget(user)  # its last seen is in the store
+        self._note_change(user)
+
     def _note_change(self, user: str) -> None:
         if user in self._watchers:
             self._changed[user] = None
@@ -256,6 +285,8 @@ class Presences:
             return
         frame = encode(TypingShown(chat, user, on))
         self._hub.tell_all((name for name in room.active() if name != user), frame)
+        if self._typed is not None:
+            self._typed(chat, user, room.active(), on=on)
 
 
 def _mutual(one: Account, other: Account | None, contacts: Collection[str]) -> bool:

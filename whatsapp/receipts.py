@@ -6,7 +6,7 @@ the loop's turn, groups at the next tick, however many acknowledgements came in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from whatsapp.clock import Scheduler
 from whatsapp.errors import Answer
@@ -14,6 +14,8 @@ from whatsapp.room import Room, Rooms
 from whatsapp.wire import Receipt, encode
 
 Tell = Callable[[str, bytes], None]
+# `elsewhere(room, reader, received, read, authors)`: the same for the other instances.
+Elsewhere = Callable[[Room, str, int, int, Sequence[str]], None]
 
 
 class Receipts:
@@ -21,6 +23,7 @@ class Receipts:
 
     def __init__(self, rooms: Rooms, scheduler: Scheduler, tell: Tell) -> None:
         self._rooms = rooms
+        self.elsewhere: Elsewhere | None = None
         self._scheduler = scheduler
         self._tell = tell
         self._direct: dict[tuple[Room, str], set[str]] = {}
@@ -38,10 +41,10 @@ class Receipts:
     def tick(self) -> None:
         waiting, self._group = self._group, {}
         for (room, reader), authors in waiting.items():
-            frame = encode(Receipt(room.chat, reader, room.received[reader], _read(room, reader)))
-            for author in sorted(authors):
-                if room.members[author].active:  # it may have left meanwhile
-                    self._tell(author, frame)
+            received, read = room.received[reader], _read(room, reader)
+            # Some may have left meanwhile.
+            there = [author for author in sorted(authors) if room.members[author].active]
+            self._show(room, reader, received, read, there)
 
     def _flush_direct(self) -> None:
         waiting, self._direct = self._direct, {}
@@ -49,10 +52,18 @@ class Receipts:
             if room.relations is None:
                 self._scheduler.spawn(self._later(room, reader, authors))
                 continue
-            frame = direct_receipt(room, reader)
-            if frame is not None:
-                for author in authors:
-                    self._tell(author, frame)
+            shown = _shown(room, reader)
+            if shown is not None:
+                self._show(room, reader, *shown, tuple(authors))
+
+    def _show(
+        self, room: Room, reader: str, received: int, read: int, authors: Sequence[str]
+    ) -> None:
+        frame = encode(Receipt(room.chat, reader, received, read))
+        for author in authors:
+            self._tell(author, frame)
+        if self.elsewhere is not None and authors:
+            self.elsewhere(room, reader, received, read, authors)
 
     async def _later(self, room: Room, reader: str, authors: set[str]) -> None:
         try:
@@ -63,15 +74,18 @@ class Receipts:
 
 
 def direct_receipt(room: Room, reader: str) -> bytes | None:
-    """What the other one of a direct chat may know of the reader's cursors.
+    """What the other one of a direct chat may know of the reader's cursors, as a frame."""
+    shown = _shown(room, reader)
+    return None if shown is None else encode(Receipt(room.chat, reader, *shown))
 
-    Nothing where the reader blocks it; nothing of reading where one of the two hides that.
-    """
+
+def _shown(room: Room, reader: str) -> tuple[int, int] | None:
+    """Nothing where the reader blocks it; nothing of reading where one of the two hides that."""
     relations = room.relations
     if relations is None or reader in relations.blockers:
         return None
     read = _read(room, reader) if relations.read_receipts else 0
-    return encode(Receipt(room.chat, reader, room.received[reader], read))
+    return room.received[reader], read
 
 
 def _read(room: Room, reader: str) -> int:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from whatsapp.accounts import Accounts
 from whatsapp.changes import changed_members
 from whatsapp.clock import Clock
-from whatsapp.errors import NotFound
+from whatsapp.errors import Answer, NotFound
 from whatsapp.interfaces import ChatStore
 from whatsapp.model import Change, Chat, Entry, Member, is_group, pair
 
@@ -52,6 +52,7 @@ class Room:
         "read",
         "received",
         "relations",
+        "stale",
         "tail",
         "title",
         "used_at",
@@ -62,6 +63,7 @@ class Room:
         self.group = is_group(record.chat)
         self.relations: Relations | None = None
         self.used_at = 0.0
+        self.stale = False  # others have written: look before relying on it
         self.received = {name: member.received for name, member in record.members.items()}
         self.read = {name: member.read for name, member in record.members.items()}
         self.tail: deque[str] = deque(maxlen=TAIL_ENTRIES_MAX)
@@ -77,8 +79,12 @@ class Room:
         self.invite = record.invite
         self.members = dict(record.members)
         for name, member in record.members.items():
-            self.received[name] = max(self.received.get(name, 0), member.received)
-            self.read[name] = max(self.read.get(name, 0), member.read)
+            self.learn(name, member.received, member.read)
+
+    def learn(self, user: str, received: int, read: int) -> None:
+        """The user's cursors are at least there."""
+        self.received[user] = max(self.received.get(user, 0), received)
+        self.read[user] = max(self.read.get(user, 0), read)
 
     def member(self, user: str) -> Member:
         """The user's part in this chat now; `NotFound` where it has none."""
@@ -104,6 +110,8 @@ class Room:
 
     def committed(self, entry: Entry, change: Change | None) -> None:
         """The entry is stored: it is the head now, and its change holds."""
+        if entry.seq <= self.head:
+            return  # a look at the store was quicker
         if entry.seq != self.head + 1:
             self.tail.clear()  # somebody else wrote in between
         self.head = entry.seq
@@ -141,6 +149,8 @@ class Rooms:
     """The loaded rooms. At most about `rooms_max`; the longest unused go first.
 
     `grown(room)`: a look has shown entries, or changes of members, of which nobody here was told.
+    `shared`: other instances write to the same store, and a room is only followed here while
+    members are connected here. So it is read anew where it must be right, and where it is stale.
     """
 
     def __init__(
@@ -151,7 +161,9 @@ class Rooms:
         *,
         grown: Callable[[Room], None],
         rooms_max: int,
+        shared: bool = False,
     ) -> None:
+        self.shared = shared
         self._chats = chats
         self._grown = grown
         self._accounts = accounts
@@ -176,6 +188,8 @@ class Rooms:
     async def load(self, chats: Collection[str]) -> dict[str, Room]:
         """These rooms, as far as the chats have an entry; one read for all that are missing."""
         found = {chat: room for chat in chats if (room := self.get(chat)) is not None}
+        for room in [room for room in found.values() if room.stale]:
+            await self.refresh(room.chat)
         missing = [chat for chat in chats if chat not in found]
         if missing:
             for chat, record in (await self._chats.load(missing)).items():
@@ -188,9 +202,10 @@ class Rooms:
 
     async def existing(self, chat: str) -> Room:
         """One room of a chat that has an entry, or `NotFound`."""
+        known = chat in self._rooms
         room = (await self.load([chat])).get(chat)
-        if room is not None and not room.head:
-            await self.refresh(chat)  # its first entry may have been stored without our knowing
+        if room is not None and (not room.head or (known and self.shared)):
+            await self.refresh(chat)  # entries may have been stored without our knowing
         if room is None or not room.head:
             raise NotFound(NO_SUCH_CHAT)
         return room
@@ -207,18 +222,29 @@ class Rooms:
     async def refresh(self, chat: str) -> None:
         """Look again: somebody else wrote, or we do not know what became of our writing."""
         room = self._rooms.get(chat)
-        record = (await self._chats.load([chat])).get(chat)
+        if room is not None:
+            room.stale = False  # unless it becomes so while we look
+        try:
+            record = (await self._chats.load([chat])).get(chat)
+        except Answer:
+            if room is not None:
+                room.stale = True
+            raise
         if record is not None:
-            grown = room is None or record.head > room.head
-            room = self._keep(Room(record))
-            if record.head > room.head:
-                room.tail.clear()
-            if record.head >= room.head:
-                room.take(record)
-            if grown:
-                self._grown(room)
+            room = self._taken(room, record)
         if room is not None and not room.group:
             await self._relate(room)
+
+    def _taken(self, room: Room | None, record: Chat) -> Room:
+        grown = room is None or record.head > room.head
+        room = self._keep(Room(record))
+        if record.head > room.head:
+            room.tail.clear()
+        if record.head >= room.head:
+            room.take(record)
+        if grown:
+            self._grown(room)
+        return room
 
     def unrelate(self, user: str) -> None:
         """The user's blocks, privacy or existence changed: direct rooms must look again."""
@@ -226,6 +252,12 @@ class Rooms:
         for room in self._rooms.values():
             if not room.group and user in room.members:
                 room.relations = None
+
+    def unrelate_all(self) -> None:
+        """What was changed elsewhere was not heard: all direct rooms must look again."""
+        self._relations_version += 1
+        for room in self._rooms.values():
+            room.relations = None
 
     def tick(self) -> None:
         """Evict what is too much."""

@@ -17,6 +17,7 @@ from whatsapp.errors import Answer, BadRequest, Internal, ProtocolViolation, Tro
 from whatsapp.hub import Hub
 from whatsapp.interfaces import Directory
 from whatsapp.metrics import Metrics
+from whatsapp.positions import Positions
 from whatsapp.presence import Presences
 from whatsapp.session import Session, State
 from whatsapp.wire import (
@@ -55,6 +56,7 @@ class Router:
         *,
         auth: Auth,
         conversations: Conversations,
+        positions: Positions,
         presences: Presences,
         directory: Directory,
         hub: Hub,
@@ -63,9 +65,12 @@ class Router:
         instance: str,
         durable: bool,
         limits: Limits,
+        arrived: Callable[[Session], None] | None = None,
     ) -> None:
+        self._arrived = arrived
         self._auth = auth
         self._conversations = conversations
+        self._positions = positions
         self._presences = presences
         self._directory = directory
         self._hub = hub
@@ -124,6 +129,7 @@ class Router:
         if session.state is not State.OPENING:
             return
         session.user, session.device = actor.user, actor.device
+        session.since_ms = self._clock.now_ms()
         session.header_token = None
         session.state = State.WELCOMED
         self._hub.add(session)
@@ -132,15 +138,24 @@ class Router:
             session.close(CLOSE_REVOKED, "logged out")
             return
         session.push(self._welcome(session))
+        if self._arrived is not None:
+            self._arrived(session)
         try:
-            await self._directory.announce([session.user])
+            await self._announce(session)
             away_since_ms = self._hub.away_since_ms(actor.device)
             if away_since_ms is None:
                 away_since_ms = self._auth.logins.seen_before_ms(actor)
-            await self._conversations.begin(session, frame.cursors, away_since_ms=away_since_ms)
+            await self._positions.begin(session, frame.cursors, away_since_ms=away_since_ms)
         except Trouble as error:
             session.push(error_frame(error))
             session.close(CLOSE_GOING_AWAY, "the store is away; reconnect")
+
+    async def _announce(self, session: Session) -> None:
+        try:
+            await self._directory.announce([session.user])
+        except Trouble:
+            # The directory keeps it in mind; nobody is kept out because it is away.
+            log.debug("directory away, announced later conn=%d", session.number)
 
     def send(self, session: Session, frame: Send) -> Later:
         return self._conversations.send(session, frame)

@@ -9,7 +9,7 @@ before anything is refused, the log is asked for its id.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -26,20 +26,26 @@ from whatsapp.errors import (
 from whatsapp.hub import Hub
 from whatsapp.interfaces import MessageStore
 from whatsapp.journal import Unready
-from whatsapp.model import Draft, Duplicate, Entry, Role, Stored
+from whatsapp.model import Change, Draft, Duplicate, Entry, Role, Stored
 from whatsapp.room import NO_SUCH_CHAT, Room
 from whatsapp.session import Session, State
 from whatsapp.wire import Send, Sent, encode, error_frame
 
+Said = Callable[[Entry, Change | None, Iterable[str]], None]
+
 
 class Desk(Struct, frozen=True, kw_only=True):
-    """What every sending needs. `device_has(session, room, seq)`: its device's cursor moved."""
+    """What every sending needs. `device_has(session, room, seq)`: its device's cursor moved.
+
+    `said(entry, change, readers)`: tell the other instances, where there are any.
+    """
 
     messages: MessageStore
     hub: Hub
     clock: Clock
     scheduler: Scheduler
     device_has: Callable[[Session, Room, int], None]
+    said: Said | None = None
 
 
 class Sending:
@@ -49,6 +55,7 @@ class Sending:
         "_desk",
         "chat",
         "id",
+        "looked",
         "promise",
         "reply_to",
         "room",
@@ -68,8 +75,19 @@ class Sending:
         self.reply_to = frame.reply_to or 0
         self.session: Session | None = None
         self.promise: Promise | None = None
+        self.looked = False
 
     def admit(self) -> Draft:
+        try:
+            return self._draft()
+        except Refusal:
+            if self.looked or self._desk.said is None:
+                raise
+            # Other instances write, too: what we know of the chat may be old.
+            self.looked = True
+            raise Unready from None
+
+    def _draft(self) -> Draft:
         room = self.room
         hidden = self._check_group(room) if room.group else self._check_direct(room)
         if self.reply_to:
@@ -120,6 +138,8 @@ class Sending:
                 desk.device_has(session, room, has)
         self._answer(entry, dup=False)
         desk.hub.deliver(entry, room.active(), origin=session)
+        if desk.said is not None:
+            desk.said(entry, None, room.active())
 
     def fail(self, error: Answer) -> None:
         if isinstance(error, Refusal):

@@ -26,10 +26,11 @@ from aiohttp import web
 from msgspec import Struct
 
 from whatsapp import metrics
-from whatsapp.app import App, open_app
+from whatsapp.app import open_app
 from whatsapp.config import Config, data_folder
 from whatsapp.errors import StartupError
 from whatsapp.listen import BACKLOG, Listening, listen
+from whatsapp.server import App
 
 log = logging.getLogger(__name__)
 

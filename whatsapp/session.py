@@ -11,7 +11,7 @@ of the loop, however many frames it has.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 from typing import Protocol
 
@@ -92,6 +92,7 @@ class Session:
         "outstanding",
         "pushed_count",
         "queued",
+        "since_ms",
         "sink",
         "state",
         "synced",
@@ -117,6 +118,7 @@ class Session:
         self.state = State.OPENING
         self.user = ""
         self.device = ""
+        self.since_ms = 0  # when it said who it is
         self.behind: set[str] = set()
         self.queued = False  # waits for its turn to catch up
         self.synced = False  # `synced` was sent
@@ -184,6 +186,10 @@ class Session:
     def position(self, chat: str) -> int:
         """The seq up to which this connection has been pushed."""
         return self._positions.get(chat, 0)
+
+    def chats(self) -> Collection[str]:
+        """The chats that it has a position in."""
+        return self._positions.keys()
 
     def begin(self, chat: str, seq: int) -> None:
         """Pushes of this chat start after `seq` (connect, or the user has just joined)."""

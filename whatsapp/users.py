@@ -11,10 +11,11 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from whatsapp.app import App, open_app
+from whatsapp.app import open_app
 from whatsapp.config import Config
 from whatsapp.errors import StartupError
 from whatsapp.model import user_id
+from whatsapp.server import App
 
 Work = Callable[[App], Awaitable[list[str]]]
 

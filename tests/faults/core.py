@@ -18,20 +18,25 @@ from whatsapp.accounts import Accounts
 from whatsapp.auth import Auth, Outside
 from whatsapp.catchup import Catchup
 from whatsapp.chat import Conversations
+from whatsapp.cluster import Cluster
 from whatsapp.cursors import Cursors
+from whatsapp.effects import OfHints
 from whatsapp.group import Groups
 from whatsapp.history import Histories
 from whatsapp.hub import Hub
 from whatsapp.interfaces import Instance
 from whatsapp.journal import Journal
+from whatsapp.looks import Looks
 from whatsapp.metrics import Metrics
 from whatsapp.model import Account, Actor, Device
 from whatsapp.people import Hooks, People
+from whatsapp.positions import Positions
 from whatsapp.presence import Presences
 from whatsapp.rates import Rates
 from whatsapp.receipts import Receipts
 from whatsapp.room import Rooms
 from whatsapp.router import Router
+from whatsapp.routes import Links, Post, Routes
 from whatsapp.session import Flusher, Session, Sink
 from whatsapp.wire import Limits
 
@@ -82,33 +87,52 @@ class Core:
         *,
         random_bytes: Callable[[int], bytes],
         new_code: Callable[[], str],
+        instance: Instance = INSTANCE,
+        board: Board | None = None,
+        links: Links | None = None,
     ) -> None:
+        self.cluster: Cluster | None = None
+        self.instance = instance
         self.loop = loop
         self.clock = clock
         self.settings = settings
         self.messages = cast("Any", Faulty(MemoryMessages(data), calls))
         self.chats = cast("Any", Faulty(MemoryChats(data), calls))
-        self.directory = cast("Any", Faulty(MemoryDirectory(INSTANCE, Board()), calls))
+        self.directory = cast("Any", Faulty(MemoryDirectory(instance, board or Board()), calls))
         self.rates = Rates(settings.rates, clock)
         self.devices = cast("Any", Faulty(MemoryDevices(data), calls))
         self.accounts = Accounts(cast("Any", Faulty(MemoryAccounts(data), calls)), loop)
-        self._build_core()
+        self._build_core(shared=links is not None)
+        if links is not None:
+            self.cluster = self._build_cluster(links)
         self._build_modules(random_bytes, new_code)
+        if self.cluster is not None:
+            self.cluster.effects = OfHints(
+                accounts=self.accounts,
+                auth=self.auth,
+                devices=self.devices,
+                hub=self.hub,
+                positions=self.positions,
+                presences=self.presences,
+                rooms=self.rooms,
+            )
         self.router = Router(
             auth=self.auth,
             conversations=self.conversations,
+            positions=self.positions,
             presences=self.presences,
             directory=self.directory,
             hub=self.hub,
             clock=clock,
             metrics=METRICS,
-            instance=INSTANCE.name,
+            instance=instance.name,
             durable=False,
+            arrived=self.cluster.arrived if self.cluster else None,
             limits=Limits(65_536, 16_384, settings.window, 30),
         )
         self._numbers = 0
 
-    def _build_core(self) -> None:
+    def _build_core(self, *, shared: bool) -> None:
         loop, clock, settings = self.loop, self.clock, self.settings
         self.rooms = Rooms(
             self.chats,
@@ -116,6 +140,7 @@ class Core:
             clock,
             grown=lambda room: self.hub.grown(room),  # noqa: PLW0108 — built later
             rooms_max=settings.rooms_max,
+            shared=shared,
         )
         self.flusher = Flusher(loop.soon)
         self.catchup = Catchup(self.messages, self.rooms, loop)
@@ -137,10 +162,30 @@ class Core:
         self.cursors = Cursors(self.chats, loop)
         self.receipts = Receipts(self.rooms, loop, self.hub.tell)
 
+    def _build_cluster(self, links: Links) -> Cluster:
+        loop, clock = self.loop, self.clock
+        routes = Routes(self.directory, self.instance.name, clock)
+        cluster = Cluster(
+            post=Post(links, routes, loop, METRICS),
+            looks=Looks(
+                rooms=self.rooms, hub=self.hub, clock=clock, scheduler=loop, metrics=METRICS
+            ),
+            directory=self.directory,
+            me=self.instance.name,
+            rooms=self.rooms,
+            hub=self.hub,
+            clock=clock,
+            scheduler=loop,
+            metrics=METRICS,
+        )
+        self.accounts.changed = cluster.forget
+        self.receipts.elsewhere = cluster.receipted
+        return cluster
+
     def _build_modules(
         self, random_bytes: Callable[[int], bytes], new_code: Callable[[], str]
     ) -> None:
-        loop, clock = self.loop, self.clock
+        loop, clock, cluster = self.loop, self.clock, self.cluster
         self.conversations = Conversations(
             messages=self.messages,
             chats=self.chats,
@@ -153,6 +198,16 @@ class Core:
             rates=self.rates,
             clock=clock,
             scheduler=loop,
+            said=cluster.said if cluster else None,
+            moved=cluster.moved if cluster else None,
+        )
+        self.positions = Positions(
+            chats=self.chats,
+            rooms=self.rooms,
+            catchup=self.catchup,
+            cursors=self.cursors,
+            scheduler=loop,
+            user_has=self.conversations.user_has,
         )
         self.histories = Histories(
             messages=self.messages, chats=self.chats, rooms=self.rooms, accounts=self.accounts
@@ -168,16 +223,18 @@ class Core:
             random_bytes=random_bytes,
             new_code=new_code,
             members_max=self.settings.members_max,
+            said=cluster.said if cluster else None,
         )
         self.presences = Presences(
             accounts=self.accounts,
             contacts=self.chats.contacts,
             directory=self.directory,
-            instance=INSTANCE.name,
+            instance=self.instance.name,
             hub=self.hub,
             rooms=self.rooms,
             clock=clock,
             scheduler=loop,
+            typed=cluster.typed if cluster else None,
         )
         self.people = People(
             self.accounts,
@@ -200,6 +257,7 @@ class Core:
                 revoke=self.hub.revoke,
                 erased=self.groups.leave_all,
                 gone=self._related_anew,
+                ended=cluster.ended if cluster else lambda *_: None,
             ),
         )
 
@@ -228,6 +286,8 @@ class Core:
         self.journal.tick()
         self.receipts.tick()
         self.presences.tick()
+        if self.cluster is not None:
+            self.cluster.tick()
         self.cursors.tick()
         self.rooms.tick()
         self.auth.tick()

@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from whatsapp import catchup, hub, receipts, room, wire
-from whatsapp.chat import Conversations
 from whatsapp.errors import Unavailable
 from whatsapp.journal import Journal
+from whatsapp.positions import Positions
 from whatsapp.sending import Sending
 from whatsapp.session import Session, State
 
@@ -99,14 +99,14 @@ def gap_not_noticed() -> AbstractContextManager[None]:
 
 
 def lost_cursor() -> AbstractContextManager[None]:
-    place = Conversations._place
+    place = Positions._place
 
     def one_too_far(self, session, position, override):
         place(self, session, position, override)
         if position.chat in session.behind:
             session.begin(position.chat, session.position(position.chat) + 1)
 
-    return _replaced((Conversations, "_place", one_too_far))
+    return _replaced((Positions, "_place", one_too_far))
 
 
 def fetched_before_subscribed() -> AbstractContextManager[None]:
@@ -176,10 +176,9 @@ def hidden_caught_up() -> AbstractContextManager[None]:
 
 def receipts_of_blockers() -> AbstractContextManager[None]:
     def always(of, reader):
-        read = of.read.get(reader, 0)
-        return wire.encode(wire.Receipt(of.chat, reader, of.received[reader], read))
+        return of.received[reader], of.read.get(reader, 0)
 
-    return _replaced((receipts, "direct_receipt", always))
+    return _replaced((receipts, "_shown", always))
 
 
 def doubt_forgotten() -> AbstractContextManager[None]:

@@ -19,9 +19,10 @@ from aiohttp import web
 from msgspec import Struct
 
 from whatsapp import config
-from whatsapp.app import App, open_app
+from whatsapp.app import open_app
 from whatsapp.clock import Clock, SystemClock
 from whatsapp.listen import BACKLOG, listen
+from whatsapp.server import App
 
 # One that needs a service is added with `marks=pytest.mark.external`.
 STORES = [pytest.param("memory"), pytest.param("sqlite")]

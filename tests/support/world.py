@@ -68,10 +68,19 @@ class Peer:
 class World:
     """A core, its users, and fates for the next calls of its stores."""
 
-    def __init__(self, *users: str, **settings: Any) -> None:
-        self.clock = ManualClock()
+    def __init__(
+        self,
+        *users: str,
+        data: _Data | None = None,
+        clock: ManualClock | None = None,
+        ids: str = "id",
+        more: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.clock = clock or ManualClock()
+        self._prefix = ids
         self.loop = Loop()
-        self.data = _Data()
+        self.data = _Data() if data is None else data
         self._fates: dict[str, list[Fate]] = {}
         self._ids = 0
         self.calls: list[str] = []
@@ -84,6 +93,7 @@ class World:
             Settings(**settings),
             random_bytes=lambda count: self.new_id().encode().rjust(count, b"-")[-count:],
             new_code=self.new_id,
+            **more or {},
         )
         for user in users:
             register(self.data, user)
@@ -112,7 +122,7 @@ class World:
 
     def new_id(self) -> str:
         self._ids += 1
-        return f"id-{self._ids:08}"
+        return f"{self._prefix}-{self._ids:08}"
 
     def begin(self, work: Coroutine[Any, Any, Any]) -> list[Any]:
         """Start it; the list gets its result or error when there is one."""

@@ -33,6 +33,11 @@ NAMES = [
     "process_cpu_seconds_total",
     "process_open_fds",
     "process_start_time_seconds",
+    "whatsapp_hints_sent_total",
+    "whatsapp_hints_missed_total",
+    "whatsapp_hints_heard_total",
+    "whatsapp_second_looks_total",
+    "whatsapp_instances_linked",
 ]
 
 LINE = re.compile(

@@ -150,7 +150,12 @@ def test_too_many_cursors_end_the_connection(world):
     assert (peer.error(), peer.closed[0]) == ("bad_request", wire.CLOSE_NO_HELLO)
 
 
-@pytest.mark.parametrize("call", ["by_token", "announce", "of_user"])
+def test_nobody_is_kept_out_because_the_directory_is_away(world):
+    world.next("announce", FAIL_BEFORE)
+    assert kinds(world.connect("ann")) == ["Welcome", "Messages", "Synced"]
+
+
+@pytest.mark.parametrize("call", ["by_token", "of_user"])
 def test_where_the_store_is_away_the_client_comes_back_later(world, call):
     world.next(call, FAIL_BEFORE)
     peer = world.connect("ann")

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from tests.support.peer import SUBPROTOCOL, Peer, Stalled, client_session
 from tests.support.server import Running, running, settings
-from whatsapp.app import App
+from whatsapp.server import App
 from whatsapp.web import _header_token, _same_origin
 
 BIG_TEXT = "x" * 16_000

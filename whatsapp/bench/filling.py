@@ -19,12 +19,13 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from whatsapp.app import App, open_app
+from whatsapp.app import open_app
 from whatsapp.bench.people import Person, Tell
 from whatsapp.bench.scene import Plan
 from whatsapp.config import Config, Storage
 from whatsapp.errors import StartupError
 from whatsapp.model import Account, Actor, Device, Draft, direct_chat
+from whatsapp.server import App
 
 TEXT_BYTES = 200
 BATCH = 2000

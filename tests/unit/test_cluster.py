@@ -1,0 +1,311 @@
+"""Several instances over one store: what each tells the others, and what happens when it cannot."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.fleet import Fleet
+from tests.support.world import FAIL_BEFORE, Peer
+from whatsapp import wire
+from whatsapp.hints import Grown, Said, Typed, unpack
+from whatsapp.model import Actor, direct_chat
+from whatsapp.resources import PrivacyChange, ProfileChange
+
+CHAT = direct_chat("ann", "bob")
+
+
+@pytest.fixture
+def fleet():
+    fleet = Fleet("ann", "bob", "cid")
+    fleet.tick()
+    return fleet
+
+
+def quiet(fleet: Fleet, *peers: Peer) -> None:
+    """All has settled, and second looks are over."""
+    for _ in range(50):
+        fleet.tick()
+    for peer in peers:
+        peer.take()
+
+
+def said(fleet: Fleet, kind: type) -> list[tuple[str, str]]:
+    """Who told whom a hint of this kind."""
+    return [
+        (sender, name) for sender, name, data in fleet.net.sent if isinstance(unpack(data), kind)
+    ]
+
+
+def test_a_message_goes_from_one_instance_to_the_other_and_its_receipt_back(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    quiet(fleet, ann, bob)
+    fleet["a"].send(ann, CHAT, "hello")
+    fleet.run()
+    assert bob.texts() == ["hello"]
+    ann.take()
+    fleet["b"].say(bob, wire.Received(CHAT, 1))
+    fleet.run()
+    [receipt] = ann.take(wire.Receipt)
+    assert (receipt.user, receipt.received, receipt.read) == ("bob", 1, 0)
+    assert said(fleet, Said) == [("a", "b")]
+    for number in range(3):
+        fleet["b" if number % 2 else "a"].send(bob if number % 2 else ann, CHAT, f"{number}")
+        fleet.run()
+    assert bob.texts() == ["0", "2"]
+    assert ann.texts() == ["1"]
+
+
+def test_a_group_costs_one_hint_for_each_instance(fleet):
+    peers = {
+        user: fleet[at].connect(user) for user, at in zip(("ann", "bob", "cid"), "abb", strict=True)
+    }
+    chat = fleet["a"].group("ann", "bob", "cid")
+    quiet(fleet, *peers.values())
+    fleet.net.sent.clear()
+    fleet["a"].send(peers["ann"], chat, "tea?")
+    fleet.run()
+    assert peers["bob"].texts() == peers["cid"].texts() == ["tea?"]
+    assert said(fleet, Said) == [("a", "b")]
+
+
+def test_a_hint_that_was_lost_is_healed_by_the_next_one(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    quiet(fleet, ann, bob)
+    fleet["a"].send(ann, CHAT, "one")
+    fleet.run()
+    fleet["a"].send(ann, CHAT, "two")
+    fleet.run(drop=lambda data: isinstance(unpack(data), Said))
+    assert bob.texts() == ["one"]
+    fleet["a"].send(ann, CHAT, "three")
+    fleet.run()
+    assert bob.texts() == ["two", "three"]
+
+
+def test_what_was_lost_with_a_link_is_looked_for(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    quiet(fleet, ann, bob)
+    fleet["a"].send(ann, CHAT, "one")
+    fleet.cut("a", "b")
+    assert bob.texts() == []
+    for _ in range(10):
+        fleet.tick()
+    assert bob.texts() == ["one"]
+    fleet["a"].send(ann, CHAT, "two")
+    fleet.tick()
+    assert bob.texts() == []
+    fleet.mend("a", "b")
+    assert bob.texts() == ["two"]
+
+
+def test_what_does_not_fit_is_told_as_chats_once_it_fits(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    quiet(fleet, ann, bob)
+    fleet.net.full.add("b")
+    fleet["a"].send(ann, CHAT, "one")
+    fleet.tick()
+    assert bob.texts() == []
+    fleet.net.full.clear()
+    fleet.tick()
+    assert bob.texts() == ["one"]
+    assert ("a", "b") in said(fleet, Grown)
+
+
+def test_who_connects_just_after_it_was_asked_for_gets_it_by_a_second_look(fleet):
+    ann = fleet["a"].connect("ann")
+    quiet(fleet, ann)
+    fleet["a"].send(ann, CHAT, "one")
+    fleet.run()
+    bob = fleet["b"].connect("bob")
+    fleet.run()
+    assert bob.texts() == ["one"]
+    fleet["a"].send(ann, CHAT, "two")  # a still believes that bob is nowhere
+    fleet.run()
+    assert bob.texts() == []
+    for _ in range(45):
+        fleet.tick()
+    assert bob.texts() == ["two"]
+
+
+def test_not_here_makes_the_sender_look_again(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    quiet(fleet, ann, bob)
+    fleet["a"].send(ann, CHAT, "one")
+    fleet.run()
+    fleet["b"].drop(bob)
+    fleet.tick()
+    bob = fleet["c"].connect("bob")
+    fleet.run()
+    bob.take()
+    fleet["a"].send(ann, CHAT, "two")
+    fleet.run()
+    assert bob.texts() == ["two"]
+
+
+def test_the_same_device_on_another_instance_ends_the_first_connection(fleet):
+    first = fleet["a"].connect("ann")
+    fleet.tick()
+    second = fleet["b"].connect("ann")
+    fleet.tick()
+    assert first.closed
+    assert first.closed[0] == wire.CLOSE_REPLACED
+    assert second.closed is None
+    other = fleet["c"].connect("ann", "laptop")
+    fleet.tick()
+    assert (second.closed, other.closed) == (None, None)
+
+
+def test_devices_of_one_user_on_two_instances(fleet):
+    phone, laptop = fleet["a"].connect("ann"), fleet["b"].connect("ann", "laptop")
+    bob = fleet["b"].connect("bob")
+    quiet(fleet, phone, laptop, bob)
+    fleet["a"].send(phone, CHAT, "hello")
+    fleet.run()
+    assert (laptop.texts(), bob.texts()) == (["hello"], ["hello"])
+    fleet["b"].send(bob, CHAT, "hi")
+    fleet.run()
+    phone.take()
+    fleet["b"].say(laptop, wire.Read(CHAT, 2))
+    fleet.run()
+    [cursor] = phone.take(wire.Cursor)
+    assert cursor.read == 2
+
+
+def test_logging_out_closes_on_every_instance(fleet):
+    phone, laptop = fleet["a"].connect("ann"), fleet["b"].connect("ann", "laptop")
+    quiet(fleet, phone, laptop)
+    fleet["c"].do(fleet["c"].core.auth.end_device(Actor("ann", "ann-phone"), "laptop"))
+    fleet.run()
+    assert laptop.closed
+    assert laptop.closed[0] == wire.CLOSE_REVOKED
+    assert phone.closed is None
+
+
+def test_a_logout_that_was_not_heard_is_found_by_looking(fleet):
+    phone, laptop = fleet["a"].connect("ann"), fleet["b"].connect("ann", "laptop")
+    quiet(fleet, phone, laptop)
+    fleet.cut("a", "b")
+    fleet["a"].do(fleet["a"].core.auth.end_device(Actor("ann", "ann-phone"), "laptop"))
+    fleet.mend("a", "b")
+    assert laptop.closed
+    assert laptop.closed[0] == wire.CLOSE_REVOKED
+
+
+def test_a_block_counts_on_all_instances(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    fleet["a"].send(ann, CHAT, "hello")
+    quiet(fleet, ann, bob)
+    fleet["c"].do(fleet["c"].core.people.block(Actor("bob", "x"), "ann"))
+    fleet.run()
+    fleet["a"].send(ann, CHAT, "are you there?")
+    fleet.run()
+    assert bob.texts() in ([], ["void"])
+
+
+def test_who_was_removed_elsewhere_gets_nothing_after_it(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    chat = fleet["a"].group("ann", "bob", "cid")
+    quiet(fleet, ann, bob)
+    fleet["a"].do(fleet["a"].core.groups.remove(Actor("ann", "x"), chat, "bob"))
+    fleet.run(drop=lambda data: isinstance(unpack(data), Said))  # b does not hear of it
+    fleet["a"].send(ann, chat, "he is gone")
+    fleet.run()
+    for _ in range(50):
+        fleet.tick()
+    assert "he is gone" not in bob.texts()
+    fleet["b"].send(bob, chat, "am I?")
+    fleet.run()
+    assert bob.error() == "not_member"
+
+
+def test_a_member_added_elsewhere_may_write_at_once(fleet):
+    cid = fleet["c"].connect("cid")
+    chat = fleet["a"].group("ann", "bob")
+    fleet["c"].core.rooms  # noqa: B018
+    quiet(fleet, cid)
+    fleet["c"].send(cid, chat, "may I?")
+    assert cid.error() == "not_found"
+    fleet["a"].do(fleet["a"].core.groups.add(Actor("ann", "x"), chat, ["cid"]))
+    fleet.net.under_way.clear()  # c hears nothing
+    fleet["c"].send(cid, chat, "and now?")
+    fleet.run()
+    assert [sent.seq for sent in cid.take(wire.Sent)] == [4]
+
+
+def test_presence_and_typing_cross_instances(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    fleet["a"].send(ann, CHAT, "hello")
+    quiet(fleet, ann, bob)
+    fleet["a"].say(ann, wire.Watch(["bob"]))
+    fleet.tick()
+    assert [frame.online for frame in ann.take(wire.Presence)] == [True]
+    fleet["b"].say(bob, wire.Typing(CHAT, True))
+    fleet.run()
+    assert [frame.on for frame in ann.take(wire.TypingShown)] == [True]
+    assert said(fleet, Typed)[-1] == ("b", "a")
+    fleet["b"].drop(bob)
+    left_ms = fleet.clock.now_ms()
+    for _ in range(3):
+        fleet.tick()
+    [gone] = ann.take(wire.Presence)
+    assert (gone.online, gone.last_seen) == (False, left_ms)
+
+
+def test_the_users_of_a_dead_instance_are_offline_and_their_messages_found(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    fleet["a"].send(ann, CHAT, "hello")
+    quiet(fleet, ann, bob)
+    fleet["a"].say(ann, wire.Watch(["bob"]))
+    fleet.tick()
+    ann.take()
+    fleet["b"].send(bob, CHAT, "my last words")
+    fleet.net.under_way.clear()
+    fleet.kill("b")
+    for _ in range(20):
+        fleet.tick()
+    frames = ann.take()
+    assert [f.text for f in frames if isinstance(f, wire.Message)] or any(
+        isinstance(f, wire.Messages) for f in frames
+    )
+    assert [f.online for f in frames if isinstance(f, wire.Presence)] == [False]
+
+
+def test_while_the_directory_is_away_hints_go_to_all_who_are_linked(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    quiet(fleet, ann, bob)
+    fleet["a"].next("locate", FAIL_BEFORE)
+    fleet["a"].send(ann, CHAT, "hello")
+    fleet.run()
+    assert bob.texts() == ["hello"]
+    assert sorted(said(fleet, Said)) == [("a", "b"), ("a", "c")]
+
+
+def test_a_changed_profile_is_read_anew_on_other_instances(fleet):
+    look = fleet["b"].core.accounts
+    assert fleet["b"].do(look.find(["ann"]))["ann"].name == "Ann"
+    fleet["a"].do(fleet["a"].core.people.change(Actor("ann", "x"), ProfileChange(name="Anna")))
+    fleet.run()
+    assert fleet["b"].do(look.find(["ann"]))["ann"].name == "Anna"
+    hidden = ProfileChange(privacy=PrivacyChange(receipts=False))
+    fleet["a"].do(fleet["a"].core.people.change(Actor("ann", "x"), hidden))
+    fleet.run()
+    assert not fleet["b"].do(look.find(["ann"]))["ann"].receipts
+
+
+def test_two_instances_write_into_one_chat_at_once(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    quiet(fleet, ann, bob)
+    for number in range(20):
+        fleet["a"].send(ann, CHAT, f"a{number}")
+        fleet["b"].send(bob, CHAT, f"b{number}")
+    fleet.run()
+    for _ in range(20):
+        fleet.tick()
+    mine = [f"a{number}" for number in range(20)]
+    yours = [f"b{number}" for number in range(20)]
+    assert [text for text in bob.texts() if text and text.startswith("a")] == mine
+    assert [text for text in ann.texts() if text and text.startswith("b")] == yours
+
+
+def test_what_is_not_a_hint_is_dropped(fleet, caplog):
+    fleet["a"].core.cluster.heard("b", [b"\xc1", b"", b"\x93\xa4said\x01\x02"])
+    assert caplog.text.count("hint not understood") == 3

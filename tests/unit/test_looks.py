@@ -1,0 +1,71 @@
+"""Looking again: paced, at what is live, and once more where the store was away."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.fleet import Fleet
+from tests.support.world import FAIL_BEFORE, WAIT, World
+from whatsapp.looks import LOOKS_AT_ONCE
+
+CHAT = "ann:bob"
+
+
+@pytest.fixture
+def fleet():
+    fleet = Fleet("ann", "bob", names="ab")
+    fleet.tick()
+    return fleet
+
+
+def looks_of(world: World):
+    assert world.core.cluster is not None
+    return world.core.cluster._looks
+
+
+def test_a_few_at_a_time(fleet):
+    world = fleet["a"]
+    for number in range(10):
+        world.connect("ann", f"device-{number}")
+    for _ in range(50):
+        fleet.tick()
+    world.calls.clear()
+    world.next("of_user", *[WAIT] * 10)
+    looks_of(world).everywhere()
+    fleet.run()
+    assert 0 < len(world.loop.stalled) <= LOOKS_AT_ONCE
+    while world.loop.stalled:
+        world.go_on()
+        fleet.run()
+    assert world.calls.count("of_user") >= 10
+
+
+def test_where_the_store_is_away_it_is_tried_again(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    for _ in range(50):
+        fleet.tick()
+    bob.take()
+    fleet["a"].send(ann, CHAT, "hello")
+    fleet["a"].loop.run()
+    fleet.net.under_way.clear()
+    fleet["b"].next("of_user", FAIL_BEFORE, FAIL_BEFORE)
+    looks_of(fleet["b"]).everywhere()
+    fleet.run()
+    assert bob.texts() == []
+    for _ in range(30):
+        fleet.tick()
+    assert bob.texts() == ["hello"]
+
+
+def test_a_chat_that_could_not_be_looked_at_is_found_later(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    for _ in range(50):
+        fleet.tick()
+    bob.take()
+    fleet["b"].next("load", FAIL_BEFORE)
+    fleet["a"].send(ann, CHAT, "hello")  # b does not know the chat yet
+    fleet.run()
+    assert bob.texts() == []
+    for _ in range(30):
+        fleet.tick()
+    assert bob.texts() == ["hello"]
