@@ -37,6 +37,9 @@ HELLO_BYTES_MAX = 1024
 
 Why = Literal["version", "hello", "slow", "secret", "name", "self", "unknown", "epoch"]
 
+# No mistake of anybody's: an instance that has just started dials sooner than it is known.
+NOT_YET: Why = "unknown"
+
 # For the log: what is wrong, and what to do.
 REASONS: dict[str, tuple[str, str]] = {
     "version": (

@@ -21,7 +21,7 @@ from typing import Protocol, cast
 
 import msgspec
 
-from whatsapp.handshake import HELLO_BYTES_MAX, Handshake, Refused, no
+from whatsapp.handshake import HELLO_BYTES_MAX, NOT_YET, Handshake, Refused, no
 
 log = logging.getLogger(__name__)
 
@@ -341,7 +341,7 @@ class Link(asyncio.BufferedProtocol):
     def _refuse(self, refused: Refused) -> None:
         self.refused = refused
         if not refused.theirs:
-            self._counters.refused += 1
+            self._counters.refused += refused.why != NOT_YET
             self._write(framed(no(refused.why)))
         self._end("refused")
         if self._transport is not None:

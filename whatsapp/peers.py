@@ -22,11 +22,13 @@ import random
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from functools import partial
 from typing import Any
 
 from whatsapp import config
 from whatsapp.handshake import (
     NONCE_BYTES,
+    NOT_YET,
     REASONS,
     Handshake,
     Hello,
@@ -249,10 +251,12 @@ class Peers(Counters):
             link = self._link(self._me, dials=False, admit=self._admit)
             task = self._loop.create_task(self._answer(link, sock))
             self._unproven[task] = None
-            task.add_done_callback(self._answered)
+            task.add_done_callback(partial(self._answered, link, sock))
 
-    def _answered(self, task: asyncio.Task[None]) -> None:
+    def _answered(self, link: Link, sock: socket.socket, task: asyncio.Task[None]) -> None:
         self._unproven.pop(task, None)
+        if not link.connected:
+            sock.close()
 
     async def _answer(self, link: Link, sock: socket.socket) -> None:
         """The handshake with somebody who dialled us, whoever it is."""
@@ -272,8 +276,6 @@ class Peers(Counters):
         finally:
             if not link.proven:
                 link.abort("given up")
-            if not link.connected:
-                sock.close()
         if link.refused is not None:
             self._say_refused(link.name or who, link.refused)
 
@@ -344,12 +346,15 @@ class Peers(Counters):
         if refused is not None and refused.theirs:
             cause = f"it refused us, and would say of us: {cause}"
         if self._seldom(name, cause):
-            log.warning("link failed peer=%s cause=%s cure=%s", name, cause, cure)
+            level = logging.INFO if why == NOT_YET else logging.WARNING
+            log.log(level, "link failed peer=%s cause=%s cure=%s", name, cause, cure)
 
     def _say_refused(self, who: str, refused: Refused) -> None:
+        if refused.theirs or not self._seldom(who, refused.why):
+            return
         cause, cure = REASONS[refused.why]
-        if self._seldom(who, refused.why) and not refused.theirs:
-            log.warning("link refused peer=%s cause=%s cure=%s", who, cause, cure)
+        level = logging.INFO if refused.why == NOT_YET else logging.WARNING
+        log.log(level, "link refused peer=%s cause=%s cure=%s", who, cause, cure)
 
     def _seldom(self, who: str, what: str) -> bool:
         """Was this not said within the last minute? It is now."""

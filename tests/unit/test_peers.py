@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import random
+import signal
+import sys
 import time
 
 import msgspec
@@ -261,6 +264,49 @@ class Proxy:
             writer.close()
 
 
+STOPPED = """
+import asyncio, sys
+from whatsapp import config
+from whatsapp.interfaces import Instance
+from whatsapp.peers import open_peers
+
+async def run():
+    settings = config.Cluster(secret=sys.argv[1])
+    nothing = lambda *_: None
+    async with open_peers(settings, heard=nothing, linked=nothing, lost=nothing) as peers:
+        me = Instance(name="bob", address=peers.address, epoch=1)
+        peers.be(me)
+        peers.know([me, Instance(name="ann", address="", epoch=1)])
+        print(peers.address, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(run())
+"""
+
+
+@pytest.mark.slow
+async def test_a_process_that_stands_still_is_lost_and_linked_when_it_goes_on():
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", STOPPED, SECRET), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(WAIT_SECONDS):
+            address = (await process.stdout.readline()).decode().strip()
+        async with node("ann") as ann:
+            ann.peers.know([ann.me, Instance(name="bob", address=address, epoch=1)])
+            await until(ann.peers.names)
+            process.send_signal(signal.SIGSTOP)
+            await until(lambda: not ann.peers.names())
+            assert not ann.peers.send("bob", b"hi")
+            process.send_signal(signal.SIGCONT)
+            await until(ann.peers.names)
+            assert ann.told == ["linked bob", "lost bob", "linked bob"]
+    finally:
+        process.kill()
+        await process.communicate()
+
+
 @pytest.mark.slow
 async def test_a_peer_that_falls_silent_is_lost_and_linked_when_it_speaks_again():
     between = Proxy("")
@@ -388,7 +434,7 @@ async def test_who_is_refused_is_told_why_and_never_heard(caplog):
                 hand.say(hello)
                 assert why(await hand.said()) == expected
                 await hand.closed()
-        assert bob.peers.refused == 7
+        assert bob.peers.refused == 6
         assert bob.told == []
         assert bob.heard == {}
     assert caplog.text.count("cause=its secret is another one cure=give all") == 1
@@ -492,6 +538,24 @@ async def test_lines_about_strangers_are_bounded():
         assert said == peers.SAID_MAX
         ann.peers._said = dict.fromkeys(ann.peers._said, -1_000.0)
         assert ann.peers._seldom("another", "secret")
+
+
+async def test_an_accept_that_fails_is_tried_again(monkeypatch, caplog):
+    monkeypatch.setattr(peers, "ACCEPT_AGAIN_SECONDS", 0.001)
+    loop = asyncio.get_running_loop()
+    accept = loop.sock_accept
+    failed: list[object] = []
+
+    async def failing(sock):
+        if len(failed) < 3:
+            failed.append(sock)
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await accept(sock)
+
+    monkeypatch.setattr(loop, "sock_accept", failing)
+    async with node("ann") as ann, node("bob") as bob:
+        await introduce(ann, bob)
+    assert caplog.text.count("link not accepted cause=Too many open files") >= 1
 
 
 # --- the start and the end -------------------------------------------------------------
