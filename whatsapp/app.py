@@ -10,27 +10,42 @@ from collections.abc import AsyncIterator
 
 import backends
 from whatsapp.clock import Clock, SystemClock
+from whatsapp.cluster import Cluster
 from whatsapp.config import Config
 from whatsapp.interfaces import Instance
 from whatsapp.passwords import Passwords
+from whatsapp.peers import Peers, open_peers
 from whatsapp.server import App
+
+ALONE = "memory"  # the directory of a server that is the only one
 
 
 @contextlib.asynccontextmanager
 async def open_app(config: Config, *, clock: Clock | None = None) -> AsyncIterator[App]:
-    """A server, ready to be served; closed in order. `StartupError` where it cannot be opened."""
+    """A server, ready to be served; closed in order. `StartupError` where it cannot be opened.
+
+    The others hear that we come once we can answer, and that we go before we cannot.
+    """
     clock = clock or SystemClock()
     name = config.directory.instance or f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    instance = Instance(name=name, address="", epoch=clock.now_ms())
     async with contextlib.AsyncExitStack() as stack:
         stores = await stack.enter_async_context(
             backends.stores(config.storage.backend).open_stores(config.storage)
         )
+        clustered = Clustered()
+        peers: Peers | None = None
+        if config.directory.backend != ALONE:
+            peers = await stack.enter_async_context(clustered.listen(config))
+        address = "" if peers is None else peers.address
+        instance = Instance(name=name, address=address, epoch=clock.now_ms())
         directory = await stack.enter_async_context(
             backends.directory(config.directory.backend).open_directory(config.directory, instance)
         )
         passwords = await stack.enter_async_context(Passwords(config.auth))
-        app = App(config, stores, directory, passwords, instance, clock)
+        app = App(config, stores, directory, passwords, instance, clock, links=peers)
+        clustered.cluster = app.cluster
+        if peers is not None:
+            peers.be(instance)
         ticking = asyncio.create_task(app.tick(), name="tick")
         try:
             yield app
@@ -38,3 +53,26 @@ async def open_app(config: Config, *, clock: Clock | None = None) -> AsyncIterat
             ticking.cancel()
             await asyncio.wait([ticking])
             await app.close()
+            clustered.cluster = None
+
+
+class Clustered:
+    """The links are opened before there is somebody to hear what comes over them."""
+
+    def __init__(self) -> None:
+        self.cluster: Cluster | None = None
+
+    def listen(self, config: Config) -> contextlib.AbstractAsyncContextManager[Peers]:
+        return open_peers(config.cluster, heard=self._heard, linked=self._linked, lost=self._lost)
+
+    def _heard(self, name: str, messages: list[bytes]) -> None:
+        if self.cluster is not None:
+            self.cluster.heard(name, messages)
+
+    def _linked(self, name: str) -> None:
+        if self.cluster is not None:
+            self.cluster.linked(name)
+
+    def _lost(self, name: str) -> None:
+        if self.cluster is not None:
+            self.cluster.lost(name)

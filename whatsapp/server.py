@@ -393,3 +393,5 @@ class App:
             except Answer as error:
                 log.warning("not written at the end code=%s", error.code)
         await self.scheduler.settled()
+        if self.cluster is not None:
+            self.cluster.bye()
