@@ -14,10 +14,15 @@ class Board:
         self.instances: dict[str, Instance] = {}
         self.places: dict[str, set[str]] = {}
         self.watchers: dict[str, list[Callable[[str], None]]] = {}
+        self.listeners: list[Callable[[], None]] = []
 
     def tell(self, user: str) -> None:
         for changed in tuple(self.watchers.get(user, ())):
             changed(user)
+
+    def tell_of_instances(self) -> None:
+        for changed in tuple(self.listeners):
+            changed()
 
 
 class MemoryDirectory:
@@ -27,7 +32,9 @@ class MemoryDirectory:
         self._instance = instance
         self._board = board
         self._here: set[str] = set()
+        self._listeners: list[Callable[[], None]] = []
         board.instances[instance.name] = instance
+        board.tell_of_instances()
 
     async def announce(self, users: Collection[str]) -> None:
         for user in set(users) - self._here:
@@ -65,9 +72,16 @@ class MemoryDirectory:
 
         return stop
 
+    def on_change(self, changed: Callable[[], None]) -> None:
+        self._listeners.append(changed)
+        self._board.listeners.append(changed)
+
     def healthy(self) -> bool:
         return True
 
     async def close(self) -> None:
         await self.withdraw(tuple(self._here))
         self._board.instances.pop(self._instance.name, None)
+        for changed in self._listeners:
+            self._board.listeners.remove(changed)
+        self._board.tell_of_instances()
