@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 
 from backends.zookeeper_link import Link, NoAuthError, NodeExistsError, NoNodeError
 from backends.zookeeper_members import Members
@@ -63,21 +64,26 @@ class Sweeper:
                     await self._sweep_some([f"{bucket}/{user}" for user in some])
                 await asyncio.sleep(PAUSE_SECONDS + PAUSE_SECONDS_PER_ENTRY * len(users))
         finally:
-            await self._link.call(lambda: self._link.client.delete_async(self._nodes.sweeper))
+            with suppress(NoNodeError):
+                await self._link.call(lambda: self._link.client.delete_async(self._nodes.sweeper))
 
     async def _may(self) -> bool:
         """False: another one sweeps, which sees the same dead as we do."""
-        own = entry_data([self._own])
         try:
             await self._link.call(
                 lambda: self._link.client.create_async(
-                    self._nodes.sweeper, own, acl=self._link.acl, ephemeral=True
+                    self._nodes.sweeper,
+                    entry_data([self._own]),
+                    acl=self._link.acl,
+                    ephemeral=True,
                 )
             )
         except NodeExistsError:
             (node,) = await self._link.read([self._nodes.sweeper])
             sweeping = set(read_entry(node[0])) if node else set()
-            if not sweeping & self._members.alive - {self._own}:
+            if self._own in sweeping:
+                return True  # we were cut off in the middle of it
+            if sweeping.isdisjoint(self._members.alive):
                 self._wanted.set()  # its session is about to end, or just has
             return False
         return True

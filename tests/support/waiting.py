@@ -25,6 +25,6 @@ async def becomes(
     """Wait until an answer is as wanted; how long it took."""
     start = time.monotonic()
     while (answer := await ask()) != wanted:
-        assert time.monotonic() < start + seconds, answer
+        assert time.monotonic() < start + seconds, repr(answer)[:1000]
         await asyncio.sleep(0.02)
     return time.monotonic() - start

@@ -165,11 +165,14 @@ class Ensemble:
     @classmethod
     def start(cls, folder: Path) -> Self:
         ensemble = cls(folder)
-        for server in ensemble.servers:
-            server.run(wait=False)
-        for server in ensemble.servers:
-            server.wait_until_ready()
+        ensemble.run()
         return ensemble
+
+    def run(self) -> None:
+        for server in self.servers:
+            server.run(wait=False)
+        for server in self.servers:
+            server.wait_until_ready()
 
     @property
     def hosts(self) -> str:
