@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
+from backends.zookeeper_doctor import diagnose
 from backends.zookeeper_entries import Entries
 from backends.zookeeper_guard import Guard
 from backends.zookeeper_link import (
@@ -24,6 +25,7 @@ from backends.zookeeper_link import (
     NoAuthError,
     NoNodeError,
     UnimplementedError,
+    check,
     hosts_and_root,
 )
 from backends.zookeeper_members import Members, prepare
@@ -34,6 +36,8 @@ from whatsapp import config
 from whatsapp.errors import StartupError, Unavailable
 from whatsapp.interfaces import Instance
 
+__all__ = ["ZookeeperDirectory", "diagnose", "open_directory"]
+
 log = logging.getLogger(__name__)
 
 START_SECONDS = 10.0
@@ -43,7 +47,6 @@ RETRY_SECONDS = 0.5
 LEAVE_SECONDS = 3.0
 # Of a session time-out: away for longer, others may have taken us for dead.
 AWAY_SHARE = 2 / 3
-LOOPBACK = ("127.", "localhost", "[::1]")
 
 
 @asynccontextmanager
@@ -64,16 +67,6 @@ async def open_directory(
         await directory.close()
 
 
-def check(settings: config.DirectorySection) -> None:
-    """`StartupError` where anybody on the network could read and write our nodes."""
-    hosts = hosts_and_root(settings)[0].split(",")
-    if not settings.password and not all(h.strip().startswith(LOOPBACK) for h in hosts):
-        raise StartupError(
-            "[directory] password is empty, and ZooKeeper is not on this machine",
-            "Set it (WHATSAPP_DIRECTORY_PASSWORD), the same on all instances.",
-        )
-
-
 class ZookeeperDirectory:
     """`Directory`."""
 
@@ -84,7 +77,7 @@ class ZookeeperDirectory:
         self._link = Link(settings)
         self._nodes = Nodes(hosts_and_root(settings)[1])
         self._members = Members(self._link, self._nodes, instance, self._places_changed)
-        self._entries = Entries(self._link, self._nodes, own)
+        self._entries = Entries(self._link, self._nodes, own, lambda: self._session is not None)
         self._watches = Watches(self._link, self._nodes)
         self._sweeper = Sweeper(self._link, self._nodes, self._members, own)
         self._guard = Guard(self._link, self._nodes.instance(instance.name))
@@ -144,13 +137,23 @@ class ZookeeperDirectory:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._until_connected()
-                await self._prepare()
+                await prepare(self._link, self._nodes)
+                await self._link.read([self._nodes.joins])
+            await self._join_at_first()
         except (TimeoutError, Unavailable) as error:
             raise StartupError(
                 f"No ZooKeeper server answers at {self._settings.hosts}",
                 "Start it, or set [directory] hosts; `whatsapp doctor` looks at it.",
             ) from error
-        await self._join_at_first()
+        except NoAuthError as error:
+            raise StartupError(
+                f"ZooKeeper refuses us at {self._nodes.root}",
+                "[directory] user and password must be those that its nodes were made with.",
+            ) from error
+        except UnimplementedError as error:
+            raise StartupError(
+                "This ZooKeeper is too old", "Use version 3.6 or later on all servers."
+            ) from error
         self._guard.start()
         self._link.changed = self._link_changed
         self._members.stirred = self._stirred
@@ -176,42 +179,24 @@ class ZookeeperDirectory:
             self._wake.clear()
             await self._wake.wait()
 
-    async def _prepare(self) -> None:
-        try:
-            await prepare(self._link, self._nodes)
-            await self._link.read([self._nodes.joins])
-        except NoAuthError as error:
-            raise StartupError(
-                f"ZooKeeper refuses us at {self._nodes.root}",
-                "[directory] user and password must be those that its nodes were made with.",
-            ) from error
-        except UnimplementedError as error:
-            raise StartupError(
-                "This ZooKeeper is too old", "Use version 3.6 or later on all servers."
-            ) from error
-
     async def _join_at_first(self) -> None:
         """A predecessor that crashed is in the directory until its session ends: wait for that."""
         end = time.monotonic() + 1.5 * self._link.session_seconds + 2
-        while True:
-            with suppress(Unavailable):
-                if await self._joined():
-                    await self._members.refresh()
-                    self._set_right_for = self._link.connections
-                    return
-                if not self._taken:
-                    self._taken = True
-                    log.warning(
-                        "instance name in use, waiting for its session to end name=%s",
-                        self._instance.name,
-                    )
+        while not await self._joined():
+            if not self._taken:
+                self._taken = True
+                log.warning(
+                    "instance name in use, waiting for its session to end name=%s",
+                    self._instance.name,
+                )
             if time.monotonic() > end:
-                break
+                raise StartupError(
+                    f"Another instance is running under the name {self._instance.name!r}",
+                    "Set another [directory] instance, or leave it empty.",
+                )
             await asyncio.sleep(BEAT_SECONDS)
-        raise StartupError(
-            f"Another instance is running under the name {self._instance.name!r}",
-            "Set another [directory] instance, or leave it empty.",
-        )
+        await self._members.refresh()
+        self._set_right_for = self._link.connections
 
     async def _joined(self) -> bool:
         session = self._link.session
@@ -251,8 +236,6 @@ class ZookeeperDirectory:
 
     async def _return(self) -> None:
         """We are connected again, or were thought to hang."""
-        if self._session is not None and self._session != self._link.session:
-            self._session = None
         was_in = self._session is not None
         if not was_in:
             await prepare(self._link, self._nodes)
@@ -296,6 +279,8 @@ class ZookeeperDirectory:
         self._tell()
 
     def _link_changed(self) -> None:
+        if self._link.connected and self._session != self._link.session:
+            self._session = None  # ZooKeeper has ended it, and our node with it
         self._wake.set()
         self._look()
 

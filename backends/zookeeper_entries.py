@@ -10,7 +10,7 @@ what failed. What is asked for while a batch is under way gathers for the next o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 
 from backends.zookeeper_link import Link, NoAuthError
@@ -43,8 +43,13 @@ class _Wait:
 
 
 class Entries:
-    def __init__(self, link: Link, nodes: Nodes, own: Place) -> None:
+    """`allowed()`: may entries be written now? Not before our node is there, or two instances of
+    one name would write over each other's.
+    """
+
+    def __init__(self, link: Link, nodes: Nodes, own: Place, allowed: Callable[[], bool]) -> None:
         self._link = link
+        self._allowed = allowed
         self._nodes = nodes
         self._own = own
         self.here: set[str] = set()
@@ -68,7 +73,7 @@ class Entries:
         if not wait.left:
             return
         self._wake.set()
-        if not self._link.usable:
+        if not (self._allowed() and self._link.usable):
             raise Unavailable("ZooKeeper cannot be reached.")
         try:
             async with asyncio.timeout(WISH_SECONDS + WISH_SECONDS_PER_USER * wait.left):
@@ -90,9 +95,11 @@ class Entries:
             await self._wake.wait()
             self._wake.clear()
             try:
-                while self._doubted:
+                while self._doubted and self._allowed():
                     await self._step()
             except (Unavailable, NoAuthError):
+                pass
+            if self._doubted:
                 self._wake.set()
                 await asyncio.sleep(RETRY_SECONDS)
 

@@ -48,6 +48,7 @@ CALL_SECONDS = 1.0
 SUSPENDED_SECONDS = 1.0
 STOP_SECONDS = 5.0
 RECONNECT_SECONDS_MAX = 1.0
+LOOPBACK = ("127.", "localhost", "[::1]")
 
 Found = tuple[bytes, int] | None  # what a node holds, and its version
 
@@ -61,6 +62,7 @@ __all__ = [
     "NoNodeError",
     "NodeExistsError",
     "UnimplementedError",
+    "check",
     "hosts_and_root",
 ]
 
@@ -117,6 +119,16 @@ def hosts_and_root(settings: config.DirectorySection) -> tuple[str, str]:
     hosts, _, chroot = settings.hosts.partition("/")
     inner = f"/{chroot.strip('/')}" if chroot.strip("/") else ""
     return hosts.strip().strip(","), inner + settings.root
+
+
+def check(settings: config.DirectorySection) -> None:
+    """`StartupError` where anybody on the network could read and write our nodes."""
+    hosts = hosts_and_root(settings)[0].split(",")
+    if not settings.password and not all(h.strip().startswith(LOOPBACK) for h in hosts):
+        raise StartupError(
+            "[directory] password is empty, and ZooKeeper is not on this machine",
+            "Set it (WHATSAPP_DIRECTORY_PASSWORD), the same on all instances.",
+        )
 
 
 class Link:

@@ -17,7 +17,6 @@ from backends.zookeeper_nodes import (
     Nodes,
     Place,
     Write,
-    batches,
     entry_data,
     read_entry,
     swept_write,
@@ -58,11 +57,15 @@ class Sweeper:
         if not await self._may():
             return
         try:
+            paths: list[str] = []
             for bucket in random.sample(self._nodes.buckets, len(self._nodes.buckets)):
                 users = await self._link.children(bucket)
-                for some in batches(users, OPERATIONS_MAX):
-                    await self._sweep_some([f"{bucket}/{user}" for user in some])
+                paths += [f"{bucket}/{user}" for user in users]
+                while len(paths) >= OPERATIONS_MAX:
+                    await self._sweep_some(paths[:OPERATIONS_MAX])
+                    del paths[:OPERATIONS_MAX]
                 await asyncio.sleep(PAUSE_SECONDS + PAUSE_SECONDS_PER_ENTRY * len(users))
+            await self._sweep_some(paths)
         finally:
             with suppress(NoNodeError):
                 await self._link.call(lambda: self._link.client.delete_async(self._nodes.sweeper))

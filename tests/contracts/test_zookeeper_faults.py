@@ -360,6 +360,76 @@ async def test_hosts_may_name_a_folder_for_all(open_directory, settings):
             assert await two.locate(["ann"]) == {"ann": ["one"]}
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_client_thread_that_fails_is_started_again(open_directory, settings):
+    async with both(open_directory, settings) as (one, two):
+        await one.announce(["ann"])
+        one._link.client._call(
+            type("Odd", (), {"type": 1})(), one._link.client.handler.async_result()
+        )
+        await soon(lambda: not one._link.connected)
+        await soon(lambda: one._link.connected and one.healthy())
+        await becomes(lambda: two.locate(["ann"]), {"ann": ["one"]})
+        await one.announce(["bob"])
+
+
+async def test_a_name_that_was_taken_meanwhile_is_not_fought_for(
+    open_directory, settings, zookeeper
+):
+    async with tcp_proxy(zookeeper.port) as proxy, AsyncExitStack() as stack:
+        through = replace(settings, hosts=proxy.hosts)
+        old = await stack.enter_async_context(open_directory(through, ONE))
+        await old.announce(["ann", "bob"])
+        proxy.cut()
+        async with open_directory(settings, replace(ONE, epoch=2)) as new:
+            await new.announce(["ann"])
+            proxy.heal()
+            await soon(lambda: old._link.connected)
+            with pytest.raises(Unavailable):
+                await old.announce(["cid"])
+            assert not old.healthy()
+            await refused_at_once(old)
+            assert await new.locate(["ann", "bob", "cid"]) == {"ann": ["one"]}
+        await soon(old.healthy)
+        wanted = {"ann": ["one"], "bob": ["one"], "cid": ["one"]}
+        await becomes(lambda: located(old, ["ann", "bob", "cid"]), wanted)
+
+
+async def told_by_the_doctor(settings) -> dict[str, bool]:
+    from backends.zookeeper import diagnose
+
+    found = await diagnose(settings)
+    assert all(cure for well, _, cure in found if not well)
+    return {what: well for well, what, _ in found}
+
+
+async def test_the_doctor_tells_what_is_well_and_what_is_not(open_directory, settings, tmp_path):
+    told = await told_by_the_doctor(settings)
+    assert "Nothing is at" in str(told)
+    ours = replace(settings, password="a secret of many words")
+    async with open_directory(ours, ONE):
+        told = await told_by_the_doctor(ours)
+        assert told["1 instances are running"]
+        assert not refused(told)
+        told = await told_by_the_doctor(replace(ours, password="another"))
+        assert refused(told)
+    told = await told_by_the_doctor(replace(settings, hosts="10.1.2.3"))
+    assert "password is empty" in str(told)
+    nobody = ZooKeeperServer(tmp_path)
+    told = await told_by_the_doctor(replace(settings, hosts=nobody.hosts))
+    assert not any(told.values())
+
+
+def refused(told: dict[str, bool]) -> bool:
+    return any("refuses" in what for what in told)
+
+
+async def test_the_doctor_finds_nodes_that_are_open_to_all(open_directory, settings):
+    async with open_directory(settings, ONE):
+        told = await told_by_the_doctor(replace(settings, password="a secret of many words"))
+        assert [what for what, well in told.items() if not well and "open to" in what]
+
+
 @pytest.fixture(scope="module")
 def ensemble(tmp_path_factory):
     servers = Ensemble(tmp_path_factory.mktemp("ensemble"))
