@@ -20,7 +20,7 @@ class Board:
         for changed in tuple(self.watchers.get(user, ())):
             changed(user)
 
-    def instances_changed(self) -> None:
+    def tell_of_instances(self) -> None:
         for changed in tuple(self.listeners):
             changed()
 
@@ -32,9 +32,9 @@ class MemoryDirectory:
         self._instance = instance
         self._board = board
         self._here: set[str] = set()
-        self._listening: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], None]] = []
         board.instances[instance.name] = instance
-        board.instances_changed()
+        board.tell_of_instances()
 
     async def announce(self, users: Collection[str]) -> None:
         for user in set(users) - self._here:
@@ -73,7 +73,7 @@ class MemoryDirectory:
         return stop
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        self._listening.append(changed)
+        self._listeners.append(changed)
         self._board.listeners.append(changed)
 
     def healthy(self) -> bool:
@@ -82,6 +82,6 @@ class MemoryDirectory:
     async def close(self) -> None:
         await self.withdraw(tuple(self._here))
         self._board.instances.pop(self._instance.name, None)
-        for changed in self._listening:
+        for changed in self._listeners:
             self._board.listeners.remove(changed)
-        self._board.instances_changed()
+        self._board.tell_of_instances()

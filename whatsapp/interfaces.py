@@ -222,6 +222,13 @@ class Directory(Protocol):
 
     One `Directory` speaks for one instance. It is opened by `open_directory(settings,
     instance)`; closing it withdraws everything that the instance announced.
+
+    `announce` and `withdraw` state a wish, and the wish is kept: where one raises
+    `Unavailable` (after a second and a millisecond for each user, at most), the directory
+    makes it so by itself as soon as it can, and again whenever it was lost. Nobody repeats it.
+
+    An instance that crashed or whose event loop hangs is gone after a while, and with it all
+    that it announced; one that is back is back with its users, without being asked.
     """
 
     async def announce(self, users: Collection[str]) -> None:
@@ -233,7 +240,10 @@ class Directory(Protocol):
         ...
 
     async def locate(self, users: Collection[str]) -> dict[str, list[str]]:
-        """For each user that is somewhere the names of the live instances it is on."""
+        """For each user that is somewhere the names of the live instances it is on.
+
+        Sees what this `Directory` has announced. While it is away it raises at once.
+        """
         ...
 
     async def instances(self) -> list[Instance]:
@@ -241,11 +251,17 @@ class Directory(Protocol):
         ...
 
     def watch(self, users: Collection[str], changed: Callable[[str], None]) -> Callable[[], None]:
-        """Call `changed(user)` when one of these comes or goes, until the result is called."""
+        """Call `changed(user)` soon after one of these comes or goes, until the result is called.
+
+        A call tells to look, no more: it may come once for several changes, and for none.
+        After the directory was away it comes for all.
+        """
         ...
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        """Call `changed()` when instances come or go, and when this was lost or is back."""
+        """Call `changed()` soon after instances came or went, or this directory was lost or
+        regained; what was to be told in between may have been missed.
+        """
         ...
 
     def healthy(self) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.backends import DURABLE_STORES, STORES, Open, opener
+from tests.support.zookeeper import ZooKeeperServer
 from whatsapp.interfaces import Stores
 
 
@@ -27,3 +28,14 @@ def durable_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
 async def stores(backend: Open) -> AsyncIterator[Stores]:
     async with backend() as stores:
         yield stores
+
+
+@pytest.fixture(scope="session")
+def zookeeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeperServer]:
+    """One server for all who do not harm it; each test takes a root of its own."""
+    server = ZooKeeperServer(tmp_path_factory.mktemp("zookeeper"))
+    try:
+        server.run()
+        yield server
+    finally:
+        server.stop()

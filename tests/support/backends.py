@@ -18,7 +18,10 @@ from whatsapp.model import Change, Draft, Entry, Member, Page, Role, Scope, Stor
 # One that needs a service is added with `marks=pytest.mark.external`.
 STORES = [pytest.param("memory"), pytest.param("sqlite")]
 DURABLE_STORES = [pytest.param("sqlite")]
-DIRECTORIES = [pytest.param("memory")]
+DIRECTORIES = [
+    pytest.param("memory"),
+    pytest.param("zookeeper", marks=pytest.mark.external),
+]
 
 GROUP = "g:01890a5d-ac96-774b-bcce-b302099a8057"
 PAIR = direct_chat("ann", "bob")

@@ -122,7 +122,7 @@ class Fleet:
         self.board.instances.pop(name)
         for places in self.board.places.values():
             places.discard(name)
-        self.board.instances_changed()
+        self.board.tell_of_instances()
         for other in self.worlds.values():
             assert other.core.cluster is not None
             other.core.cluster.lost(name)
