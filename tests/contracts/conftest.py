@@ -7,21 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import mongo
 from tests.support.backends import DURABLE_STORES, STORES, Open, opener
 from tests.support.zookeeper import ZooKeeperServer
 from whatsapp.interfaces import Stores
 
 
 @pytest.fixture(params=STORES)
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens the stores; again on the same data, once they are closed."""
-    return opener(request.param, tmp_path / "data")
+    yield opener(request.param, tmp_path / "data")
+    mongo.drop(tmp_path / "data")
 
 
 @pytest.fixture(params=DURABLE_STORES)
-def durable_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+def durable_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """As `backend`; of those that keep what they are given."""
-    return opener(request.param, tmp_path / "data")
+    yield opener(request.param, tmp_path / "data")
+    mongo.drop(tmp_path / "data")
 
 
 @pytest.fixture

@@ -11,13 +11,18 @@ from typing import Any
 import pytest
 
 import backends
+from tests.support import mongo
 from whatsapp import config
 from whatsapp.interfaces import Stores
 from whatsapp.model import Change, Draft, Entry, Member, Page, Role, Scope, Stored, direct_chat
 
-# One that needs a service is added with `marks=pytest.mark.external`.
-STORES = [pytest.param("memory"), pytest.param("sqlite")]
-DURABLE_STORES = [pytest.param("sqlite")]
+# Those that need a service; the same code over either driver.
+MONGO_STORES = [
+    pytest.param("mongo-motor", marks=pytest.mark.external),
+    pytest.param("mongo-pymongo", marks=pytest.mark.external),
+]
+DURABLE_STORES = [pytest.param("sqlite"), *MONGO_STORES]
+STORES = [pytest.param("memory"), *DURABLE_STORES]
 DIRECTORIES = [
     pytest.param("memory"),
     pytest.param("zookeeper", marks=pytest.mark.external),
@@ -33,6 +38,9 @@ _ids = itertools.count(1)
 
 def opener(name: str, folder: Path) -> Open:
     """Call the result to open the backend; again, after closing, on the same data."""
+    if name.startswith("mongo-"):
+        storage = mongo.settings(folder, name.removeprefix("mongo-"))
+        return lambda: backends.stores("mongo").open_stores(storage)
     return lambda: backends.stores(name).open_stores(config.Storage(data=str(folder)))
 
 

@@ -24,7 +24,7 @@ def need(program: str) -> str:
     """The path of a program, such as `node`; in the virtual environment first."""
     here = ROOT / ".venv" / "bin" / program
     found = str(here) if here.exists() else shutil.which(program)
-    return found or _missing(f"the program {program} is missing")
+    return found or missing(f"the program {program} is missing")
 
 
 def need_node_package(name: str) -> Path:
@@ -32,10 +32,10 @@ def need_node_package(name: str) -> Path:
     need("node")
     if (NODE_MODULES / name / "package.json").exists():
         return NODE_MODULES
-    return _missing(f"the Node.js package {name} is missing (`make test` installs it)")
+    return missing(f"the Node.js package {name} is missing (`make test` installs it)")
 
 
-def _missing(what: str) -> NoReturn:
+def missing(what: str) -> NoReturn:
     if in_ci():
         pytest.fail(f"{what}, and in CI nothing may be skipped", pytrace=False)
     pytest.skip(f"skipped, because {what}")
