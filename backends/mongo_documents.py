@@ -81,13 +81,14 @@ def entry_document(draft: Draft, seq: int, epoch: int, stored_us: int) -> Docume
 
 
 def entry_of(document: Document) -> Entry:
+    # Times come as `Int64`, which our encoders do not know: plain ints from here on.
     event = document.get("event")
     return Entry(
         chat=document["chat"],
         seq=seq_of(document),
         id=document["id"],
         sender=document["sender"],
-        time_ms=document["time_ms"],
+        time_ms=int(document["time_ms"]),
         kind=document.get("kind", "text"),
         text=document["text"],
         reply_to=document.get("reply_to", 0),
@@ -138,7 +139,7 @@ def member_of(document: Document, cursor: Document | None = None) -> Member:
         spans=tuple(zip(document["spans"][::2], document["spans"][1::2], strict=True)),
         received=cursor.get("received", 0),
         read=cursor.get("read", 0),
-        moved_ms=cursor.get("moved_ms", 0),
+        moved_ms=int(cursor.get("moved_ms", 0)),
     )
 
 
@@ -180,8 +181,8 @@ def account_of(document: Document) -> Account:
         about=document["about"],
         last_seen_visible=Visibility(document["last_seen_visible"]),
         receipts=document["receipts"],
-        created_ms=document["created_ms"],
-        last_seen_ms=document["last_seen_ms"],
+        created_ms=int(document["created_ms"]),
+        last_seen_ms=int(document["last_seen_ms"]),
     )
 
 
@@ -202,6 +203,6 @@ def device_of(document: Document) -> Device:
         user=document["user"],
         name=document["name"],
         token_hash=bytes.fromhex(document["_id"]),
-        created_ms=document["created_ms"],
-        last_seen_ms=document["last_seen_ms"],
+        created_ms=int(document["created_ms"]),
+        last_seen_ms=int(document["last_seen_ms"]),
     )

@@ -212,5 +212,5 @@ def with_cursors(member: Member, cursor: Document | None) -> Member:
     if cursor is None:
         return member
     return replace(
-        member, received=cursor["received"], read=cursor["read"], moved_ms=cursor["moved_ms"]
+        member, received=cursor["received"], read=cursor["read"], moved_ms=int(cursor["moved_ms"])
     )

@@ -113,7 +113,7 @@ def match(line: Line) -> tuple[Pattern, dict[str, str]]:
 @cache
 def read(path: Path) -> Story:
     options: dict[str, dict[str, Any]] = {}
-    stores: tuple[str, ...] = ("memory", "sqlite")
+    stores: tuple[str, ...] = ("memory", "sqlite", "cluster")
     lines = []
     for number, raw in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         text = raw.strip()

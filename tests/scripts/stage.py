@@ -13,12 +13,17 @@ from aiohttp import ClientSession
 
 from tests.scripts.language import Line, Story, match, names_of, text_of
 from tests.scripts.telling import tell
+from tests.support.cluster import instances
 from tests.support.peer import PASSWORD, Answer, Closed, Frame, Peer
 from tests.support.server import Running, ShiftedClock, running, settings
 
 # Longer than the server gathers what it tells later: receipts of groups, presence.
 QUIET_SECONDS = 0.25
 NAMED = re.compile(r"\$([a-z0-9_]+(?:/[a-z]+)?\.(?:token|device)|[a-z0-9_]+)")
+
+
+# The store of a story that is played on three instances over MongoDB and ZooKeeper.
+CLUSTER = "cluster"
 
 
 class Failed(AssertionError):
@@ -37,18 +42,26 @@ class Stage:
         self.passwords: dict[str, str] = {}
         self.answer = Answer(0, None, {})
         self._story = story
-        self._config = settings(store, data, story.options)
+        self._config = settings("memory" if store == CLUSTER else store, data, story.options)
         self._server = contextlib.AsyncExitStack()
+        self._data = data
+        self._servers: list[Running] = []
+        self._users: dict[str, None] = {}
         self.running: Running | None = None
         self.background: asyncio.Task[None] | None = None
 
     # --- the server ------------------------------------------------------------------
 
     async def open(self) -> None:
-        server = running(self._config, clock=self.clock)
-        self.running = await self._server.enter_async_context(server)
-        for device in self.devices.values():
-            device.url = self.running.url
+        if self.store == CLUSTER:
+            several = instances(self._data, options=self._story.options, clock=self.clock)
+            self._servers = await self._server.enter_async_context(several)
+        else:
+            server = running(self._config, clock=self.clock)
+            self._servers = [await self._server.enter_async_context(server)]
+        self.running = self._servers[0]
+        for name, device in self.devices.items():
+            device.url = self._server_of(name).url
 
     async def leave(self) -> None:
         """Everybody goes, in no order."""
@@ -66,11 +79,17 @@ class Stage:
     def device(self, name: str) -> Peer:
         """`alice`, or another device of hers: `alice/phone`."""
         if name not in self.devices:
-            assert self.running is not None
             user = self.kept.get(name.partition("/")[0], name.partition("/")[0])
-            self.devices[name] = Peer(self.http, self.running.url, user)
+            self.devices[name] = Peer(self.http, self._server_of(name).url, user)
             self.devices[name].check_own_frames = False
         return self.devices[name]
+
+    def _server_of(self, name: str) -> Running:
+        """Of several instances each user has another one, and so has a user's next device."""
+        if len(self._servers) == 1:
+            return self._servers[0]
+        self._users[name] = None
+        return self._servers[list(self._users).index(name) % len(self._servers)]
 
     async def login(self, name: str) -> Peer:
         """Logged in, registered if need be."""

@@ -11,12 +11,17 @@ import pytest
 
 from tests.scripts import steps_rest, steps_socket
 from tests.scripts.language import PATTERNS, Story, match, read
-from tests.scripts.stage import Failed, Stage
+from tests.scripts.stage import CLUSTER, Failed, Stage
 from tests.support.peer import client_session
 
 STORIES = sorted(Path(__file__).with_name("stories").glob("*.txt"))
 PLAYS = [
-    pytest.param(path, store, id=f"{path.stem}-{store}")
+    pytest.param(
+        path,
+        store,
+        id=f"{path.stem}-{store}",
+        marks=[pytest.mark.external] if store == CLUSTER else [],
+    )
     for path in STORIES
     for store in read(path).stores
 ]
