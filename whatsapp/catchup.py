@@ -120,6 +120,7 @@ class Catchup:
                 room.stale = True
                 progress = True
                 continue
+            room.recall(entries)
             progress = self._push_run(session, room, entries) or progress
         return progress
 

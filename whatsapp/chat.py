@@ -232,7 +232,7 @@ class Conversations:
             return False
         covered = room.covered(user, old, new)
         if covered is None:
-            self._scheduler.spawn(self._move_far(user, room, old, received, read))
+            self._scheduler.spawn(self._move_far(user, room, old, received, read, session))
             return False
         self._moved(user, room, covered, is_read=bool(read), session=session, move=move)
         return True
@@ -266,7 +266,9 @@ class Conversations:
         )
         self._receipts.note(room, user, authors)
 
-    async def _move_far(self, user: str, room: Room, old: int, received: int, read: int) -> None:
+    async def _move_far(
+        self, user: str, room: Room, old: int, received: int, read: int, session: Session | None
+    ) -> None:
         """The cursor moved over entries that the room does not remember: read who wrote them."""
         last, authors, at = old, set[str](), old
         new = read or received
@@ -286,7 +288,8 @@ class Conversations:
         if at < new and at - old >= COVERED_ENTRIES_MAX:
             last = new
         if room.members[user].active:  # it may have left meanwhile
-            self._moved(user, room, (last, authors - {user}), is_read=bool(read))
+            covered = (last, authors - {user})
+            self._moved(user, room, covered, is_read=bool(read), session=session)
 
     def _tell_own(self, user: str, room: Room, session: Session | None) -> None:
         others = self._hub.of(user)

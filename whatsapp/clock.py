@@ -74,6 +74,11 @@ class LoopScheduler:
     def soon(self, call: Callable[[], None]) -> None:
         self._loop.call_soon(call)
 
+    @property
+    def busy(self) -> bool:
+        """Does anything that was spawned still run?"""
+        return bool(self._tasks)
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)

@@ -80,6 +80,8 @@ class Presences:
     def came(self, user: str) -> None:
         """The user's first session here."""
         self._since[user] = self._clock.now_ms()
+        if self._typed is not None:
+            self._seen[user] = self._since[user]  # other instances read it in the store
         self._left.discard(user)
         self._note_change(user)
 
@@ -189,7 +191,9 @@ class Presences:
         if session.state is not State.LIVE:
             return
         for user, now in shown.items():
-            if user in session.watching and session.watching[user] != now:
+            before = session.watching.get(user, now)
+            still_online = before is not None and before.online and now.online
+            if before != now and not still_online:
                 session.watching[user] = now
                 session.push(encode(Presence(user, now.online, now.last_seen_ms)))
 
@@ -223,8 +227,8 @@ class Presences:
             ):
                 shown[user] = HIDDEN
             elif self._hub.online(user) or user in elsewhere:
-                since_ms = self._since.get(user, account.last_seen_ms)
-                shown[user] = Shown(online=True, last_seen_ms=since_ms or None)
+                since_ms = self._since.get(user) or account.last_seen_ms or self._clock.now_ms()
+                shown[user] = Shown(online=True, last_seen_ms=since_ms)
             else:
                 seen_ms = max(self._seen.get(user, 0), account.last_seen_ms)
                 shown[user] = Shown(online=False, last_seen_ms=seen_ms or None)

@@ -8,7 +8,7 @@ refused there as stale.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -115,9 +115,15 @@ class Room:
         if entry.seq != self.head + 1:
             self.tail.clear()  # somebody else wrote in between
         self.head = entry.seq
-        self.tail.append(HIDDEN + entry.sender if entry.hidden else entry.sender)
+        self.tail.append(_author(entry))
         if change is not None:
             self._apply(entry.seq, change)
+
+    def recall(self, entries: Sequence[Entry]) -> None:
+        """These were read from the log: who wrote them, if they are the newest, is known again."""
+        if len(entries) > len(self.tail) and entries[-1].seq == self.head:
+            self.tail.clear()
+            self.tail.extend(map(_author, entries))
 
     def covered(self, user: str, old: int, new: int) -> tuple[int, set[str]] | None:
         """Of the entries in (old, new]: the last that is visible to `user`, and their authors.
@@ -143,6 +149,10 @@ class Room:
         self.about = self.about if change.about is None else change.about
         self.announce = self.announce if change.announce is None else change.announce
         self.members |= changed_members(self.members, change, seq)
+
+
+def _author(entry: Entry) -> str:
+    return HIDDEN + entry.sender if entry.hidden else entry.sender
 
 
 class Rooms:

@@ -143,6 +143,7 @@ class Post:
         for name in [name for name in self._missed if name in self.links.names()]:
             chats = self._missed[name]
             if self.links.send(name, pack(Grown(None if chats is None else tuple(chats)))):
+                self._metrics.hints_sent.value += 1
                 del self._missed[name]
 
     async def _resolve(self) -> None:

@@ -74,6 +74,7 @@ class App:
         clock: Clock,
         links: Links | None = None,
     ) -> None:
+        self.links = links
         self.cluster: Cluster | None = None
         self.config = config
         self.stores = stores

@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 
 from tests.scripts.language import Line, Story, match, names_of, text_of
 from tests.scripts.telling import tell
-from tests.support.cluster import instances
+from tests.support.cluster import instances, quiet
 from tests.support.peer import PASSWORD, Answer, Closed, Frame, Peer
 from tests.support.server import Running, ShiftedClock, running, settings
 
@@ -24,6 +24,7 @@ NAMED = re.compile(r"\$([a-z0-9_]+(?:/[a-z]+)?\.(?:token|device)|[a-z0-9_]+)")
 
 # The store of a story that is played on three instances over MongoDB and ZooKeeper.
 CLUSTER = "cluster"
+FORWARD_LOOKS = 200
 
 
 class Failed(AssertionError):
@@ -62,6 +63,9 @@ class Stage:
         self.running = self._servers[0]
         for name, device in self.devices.items():
             device.url = self._server_of(name).url
+
+    async def drain(self) -> None:
+        await asyncio.gather(*(server.app.drain() for server in self._servers))
 
     async def leave(self) -> None:
         """Everybody goes, in no order."""
@@ -127,6 +131,11 @@ class Stage:
         """Line by line; at the end nobody may have anything that the story did not tell."""
         for line in self._story.lines:
             await self._guarded(line, self._step(line))
+            if self.store == CLUSTER:
+                for device in self.devices.values():
+                    with contextlib.suppress(Closed):
+                        await device.settled()
+                await quiet(self._servers)
         last = Line(self._story.lines[-1].number, "(the end: nothing is left over)")
         await self._guarded(last, self.nothing(*self.devices.values()))
 
@@ -179,12 +188,41 @@ class Stage:
     async def expect(self, name: str, kinds: tuple[str, ...], expected: str) -> None:
         """The next frame of these kinds must be that."""
         expected = self.named(expected)
+        device = self.device(name)
         try:
-            frame = await self.device(name).next(*kinds)
+            if self.store == CLUSTER:
+                await self._bring_forward(device, kinds, expected)
+            frame = await device.next(*kinds)
         except TimeoutError:
             raise AssertionError(f"expected: {expected}\n  got:      nothing") from None
         told = self.told(frame)
         assert told == expected, f"expected: {expected}\n  got:      {told}"
+
+    async def next_of(self, name: str, chat: str, *kinds: str) -> Frame:
+        """The next frame of these kinds; of several instances, the next one of this chat."""
+        device = self.device(name)
+        if self.store != CLUSTER:
+            return await device.next(*kinds)
+        return await device.take(lambda one: one["type"] in kinds and one.get("chat") == chat)
+
+    async def next_like(self, name: str, kind: str, begins: str) -> Frame:
+        """The next frame of this kind; of several instances, the next one that begins so."""
+        device = self.device(name)
+        if self.store != CLUSTER:
+            return await device.next(kind)
+        return await device.take(
+            lambda one: one["type"] == kind and self.told(one).startswith(begins)
+        )
+
+    async def _bring_forward(self, device: Peer, kinds: tuple[str, ...], expected: str) -> None:
+        """What several instances tell of different people or chats comes in any order."""
+        for _ in range(FORWARD_LOOKS):
+            for index, frame in enumerate(device.inbox):
+                if frame["type"] in kinds and self.told(frame) == expected:
+                    del device.inbox[index]
+                    device.inbox.insert(0, frame)
+                    return
+            await asyncio.sleep(0.01)
 
     async def nothing(self, *devices: Peer) -> None:
         """All is quiet, and these have got nothing more than was told."""

@@ -202,7 +202,7 @@ async def gets_many(
     """Those of `sends 9 messages`: their texts are numbers."""
     chat = place(stage, who, chat, user)
     for seq in range(first, last + 1):
-        frame = await stage.device(who).next(*LOG)
+        frame = await stage.next_of(who, chat, *LOG)
         told = (frame["type"], frame.get("chat"), frame.get("seq"), frame.get("from"))
         assert told == ("message", chat, seq, user), f"expected: {seq}\n  got:      {told}"
 
@@ -268,7 +268,7 @@ async def expect_last(stage: Stage, who: str, kind: str, expected: str) -> None:
     told, before = "nothing", (0, 0)
     while told != expected:
         try:
-            frame = await stage.device(who).next(kind)
+            frame = await stage.next_like(who, kind, expected.partition(": ")[0])
         except TimeoutError:
             raise AssertionError(f"expected: {expected}\n  got:      {told}") from None
         now = frame["received"], frame["read"]
@@ -325,7 +325,7 @@ async def passes(stage: Stage, number: int) -> None:
 @step("the server drains")
 async def drains(stage: Stage) -> None:
     assert stage.running is not None
-    stage.background = asyncio.create_task(stage.running.app.drain())
+    stage.background = asyncio.create_task(stage.drain())
 
 
 @step("the server restarts")

@@ -83,9 +83,22 @@ async def instances(
 async def linked(all_of_them: list[Running]) -> None:
     """Wait until each is linked with each."""
     end = time.monotonic() + LINKED_SECONDS
-    while time.monotonic() < end:
-        counts = [one.app.metrics.instances_linked.read() for one in all_of_them]
+    while True:
+        counts = [len(one.app.links.names()) for one in all_of_them if one.app.links]
         if counts == [len(all_of_them) - 1] * len(all_of_them):
             return
+        assert time.monotonic() < end, f"not linked: {counts}"
         await asyncio.sleep(0.05)
-    raise AssertionError(f"not linked: {counts}")
+
+
+async def quiet(all_of_them: list[Running]) -> None:
+    """Wait until what was told has been heard, and nothing of it is being looked for."""
+    end = time.monotonic() + LINKED_SECONDS
+    while True:
+        sent = sum(one.app.metrics.hints_sent.value for one in all_of_them)
+        heard = sum(one.app.metrics.hints_heard.value for one in all_of_them)
+        busy = any(one.app.scheduler.busy for one in all_of_them)
+        if sent == heard and not busy:
+            return
+        assert time.monotonic() < end, f"not quiet: {sent} hints sent, {heard} heard, busy={busy}"
+        await asyncio.sleep(0.005)

@@ -323,6 +323,7 @@ def test_who_leaves_while_the_log_is_read_tells_nothing(world):
     world.post("ann", group, "three")
     world.core.rooms._rooms.clear()
     ann, bob = world.connect("ann"), world.connect("bob")
+    world.core.rooms.get(group).tail.clear()
     world.next("pages", WAIT_AFTER, WAIT_AFTER)
     world.say(bob, Read(group, 3))
     world.do(world.core.groups.remove(Actor("bob", "x"), group, "bob"))
