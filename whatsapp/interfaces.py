@@ -253,6 +253,7 @@ class Directory(Protocol):
     def watch(self, users: Collection[str], changed: Callable[[str], None]) -> Callable[[], None]:
         """Call `changed(user)` soon after one of these comes or goes, until the result is called.
 
+        Who calls `locate` after this misses nothing: what changes after that answer is told.
         A call tells to look, no more: it may come once for several changes, and for none.
         After the directory was away it comes for all.
         """

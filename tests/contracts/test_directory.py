@@ -129,6 +129,7 @@ async def test_watched_users_are_told_of(instances):
     one, two = await instances(ONE), await instances(TWO)
     told: list[str] = []
     stop = one.watch(["ann", "bob"], told.append)
+    assert await one.locate(["ann", "bob"]) == {}
     await two.announce(["ann", "eve"])
     await soon(lambda: "ann" in told)
     await one.announce(["bob"])
@@ -154,6 +155,7 @@ async def test_who_is_told_sees_what_it_is_told_of(instances):
 
     looks: list[asyncio.Task[None]] = []
     one.watch(["ann"], lambda user: looks.append(asyncio.create_task(look(user))))
+    assert await one.locate(["ann"]) == {}
     await two.announce(["ann"])
     assert await asyncio.wait_for(seen.get(), 10) == {"ann": ["two"]}
     await two.withdraw(["ann"])
@@ -178,6 +180,7 @@ async def test_a_thousand_users_may_be_watched(instances):
     users = [f"user{number}" for number in range(1000)]
     told: set[str] = set()
     one.watch(users, told.add)
+    assert await one.locate(users) == {}
     await two.announce(users)
     await soon(lambda: told == set(users))
 
