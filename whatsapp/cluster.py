@@ -29,6 +29,7 @@ from whatsapp.hints import (
     Absent,
     AnyHint,
     Bye,
+    Came,
     Ended,
     Forget,
     Grown,
@@ -129,6 +130,7 @@ class Cluster:
             Receipted: self._receipted,
             Moved: self._moved,
             Typed: self._typed,
+            Came: self._came,
             Here: self._here,
             Ended: self._ended,
             Forget: self._forget,
@@ -251,8 +253,10 @@ class Cluster:
         frame = encode(TypingShown(hint.chat, hint.user, hint.on))
         self._hub.tell_all((user for user in users if user != hint.user), frame)
 
+    def _came(self, name: str, hint: Came) -> None:
+        self._post.routes.forget(hint.users)
+
     def _here(self, name: str, hint: Here) -> None:
-        self._post.routes.forget((hint.user,))
         theirs = hint.since_ms - self._post.links.offset_ms(name)
         for session in self._hub.of(hint.user):
             if session.device != hint.device:
@@ -342,7 +346,9 @@ class Cluster:
     async def _announce(self, sessions: Sequence[Session]) -> None:
         """Tell the other instances of these users which device is where now."""
         sessions = [session for session in sessions if session.state is not State.CLOSED]
-        places = await self._post.locate({session.user for session in sessions})
+        users = {session.user for session in sessions}
+        self._post.to_all(Came(tuple(users)))
+        places = await self._post.locate(users)
         if not places:
             return
         for session in sessions:

@@ -63,6 +63,12 @@ class Typed(Hint, frozen=True, tag="typed"):
     on: bool
 
 
+class Came(Hint, frozen=True, tag="came"):
+    """These users have come to me: what you know of where they are is old."""
+
+    users: tuple[str, ...]
+
+
 class Here(Hint, frozen=True, tag="here"):
     """This device has connected to me at this time of my clock; an older connection ends."""
 
@@ -90,7 +96,7 @@ class Bye(Hint, frozen=True, tag="bye"):
     """I am going away and have told everything."""
 
 
-AnyHint = Said | Absent | Grown | Receipted | Moved | Typed | Here | Ended | Forget | Bye
+AnyHint = Said | Absent | Grown | Receipted | Moved | Typed | Came | Here | Ended | Forget | Bye
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyHint)

@@ -7,7 +7,7 @@ import pytest
 from tests.support.fleet import Fleet
 from tests.support.world import FAIL_BEFORE, Peer
 from whatsapp import wire
-from whatsapp.hints import Grown, Said, Typed, unpack
+from whatsapp.hints import Came, Grown, Said, Typed, unpack
 from whatsapp.model import Actor, direct_chat
 from whatsapp.resources import PrivacyChange, ProfileChange
 
@@ -119,10 +119,24 @@ def test_who_connects_just_after_it_was_asked_for_gets_it_by_a_second_look(fleet
     fleet.run()
     assert bob.texts() == ["one"]
     fleet["a"].send(ann, CHAT, "two")  # a still believes that bob is nowhere
-    fleet.run()
+    fleet.run(drop=lambda data: isinstance(unpack(data), Came))
     assert bob.texts() == []
+    fleet["b"].core.cluster._arrived.clear()
     for _ in range(45):
         fleet.tick()
+    assert bob.texts() == ["two"]
+
+
+def test_who_comes_is_written_to_at_once(fleet):
+    ann = fleet["a"].connect("ann")
+    quiet(fleet, ann)
+    fleet["a"].send(ann, CHAT, "one")
+    fleet.run()
+    bob = fleet["b"].connect("bob")
+    fleet.tick()
+    bob.take()
+    fleet["a"].send(ann, CHAT, "two")
+    fleet.run()
     assert bob.texts() == ["two"]
 
 
