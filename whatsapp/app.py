@@ -361,6 +361,11 @@ async def open_app(config: Config, *, clock: Clock | None = None) -> AsyncIterat
             await app.close()
 
 
+async def diagnose(config: Config) -> list[tuple[str, bool, str, str]]:
+    """What the services of the picked backends look like from here: name, well, said, cure."""
+    return await backends.diagnose(config.storage, config.directory)
+
+
 async def _until(done: Callable[[], bool], seconds: float = math.inf) -> None:
     """Wait until it is so, at most so long. Only for the end: it asks again and again."""
     end = time.monotonic() + seconds
