@@ -25,7 +25,7 @@ def in_ci() -> bool:
 
 def need(program: str) -> str:
     """The path of a program, such as `node`; what the Makefile installed first."""
-    return find(program) or _missing(f"the program {program} is missing")
+    return find(program) or missing(f"the program {program} is missing")
 
 
 def find(program: str) -> str | None:
@@ -40,10 +40,10 @@ def need_node_package(name: str) -> Path:
     need("node")
     if (NODE_MODULES / name / "package.json").exists():
         return NODE_MODULES
-    return _missing(f"the Node.js package {name} is missing (`make test` installs it)")
+    return missing(f"the Node.js package {name} is missing (`make test` installs it)")
 
 
-def _missing(what: str) -> NoReturn:
+def missing(what: str) -> NoReturn:
     if in_ci():
         pytest.fail(f"{what}, and in CI nothing may be skipped", pytrace=False)
     pytest.skip(f"skipped, because {what}")

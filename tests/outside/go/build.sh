@@ -1,5 +1,5 @@
 #!/bin/sh
-# Build the program that tests/outside/go/NAME/go.mod calls its tool, as .cache/bin/NAME:
+# Build the program in tests/outside/go/NAME, or the tool that its go.mod names, as .cache/bin/NAME:
 #   tests/outside/go/build.sh NAME
 # go.sum has the hash of everything that it is built of.
 set -eu
@@ -14,10 +14,10 @@ if ! (cd "tests/outside/go/$name" && go list -m) >/dev/null 2>&1; then
   echo "$(go version) is too old for $name, which needs 1.24: tests that need it will be skipped." >&2
   exit 1
 fi
-echo "Building $name (once; about a minute) …"
+echo "Building $name, once …"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-cp "tests/outside/go/$name/go.mod" "tests/outside/go/$name/go.sum" "$scratch/"
+cp "tests/outside/go/$name/"* "$scratch/"
 cd "$scratch"
 package=$(sed -n 's/^tool //p' go.mod)
 go mod vendor
@@ -28,5 +28,5 @@ if [ "$name" = ferretdb ]; then
     >vendor/github.com/FerretDB/FerretDB/build/version/version.txt
 fi
 mkdir -p "$root/.cache/bin"
-go build -mod=vendor -buildvcs=false -trimpath -ldflags "-s -w" -o "$root/.cache/bin/$name.new" "$package"
+go build -mod=vendor -buildvcs=false -trimpath -ldflags "-s -w" -o "$root/.cache/bin/$name.new" "${package:-.}"
 mv "$root/.cache/bin/$name.new" "$root/.cache/bin/$name"
