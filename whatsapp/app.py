@@ -76,3 +76,8 @@ class Clustered:
     def _lost(self, name: str) -> None:
         if self.cluster is not None:
             self.cluster.lost(name)
+
+
+async def diagnose(config: Config) -> list[tuple[str, bool, str, str]]:
+    """What the services of the picked backends look like from here: name, well, said, cure."""
+    return await backends.diagnose(config.storage, config.directory)

@@ -165,6 +165,9 @@ class Config(Section, frozen=True):
     log: Log = field(default_factory=Log)
 
 
+SECRET_CHARACTERS_MIN = 32
+EVERY_ADDRESS = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104 (asked about, not listened on)
+
 _origin = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+|null")
 
 Layer = Mapping[str, Mapping[str, Any]]
@@ -328,6 +331,37 @@ def _check_lists(effective: Config) -> None:
         raise StartupError(
             '[auth] registration is "invite" and invite_codes is empty',
             'Add a code to [auth] invite_codes, or set registration to "closed".',
+        )
+    if effective.directory.backend == "zookeeper":
+        _check_cluster(effective.storage, effective.cluster)
+
+
+def _check_cluster(storage: Storage, cluster: Cluster) -> None:
+    """What several instances need. Each of these would look like lost messages later."""
+    if storage.backend != "mongo":
+        raise StartupError(
+            f'[directory] backend is "zookeeper" and [storage] backend is "{storage.backend}": '
+            "several instances need one store",
+            'Set [storage] backend to "mongo"; or, for one instance, [directory] to "memory".',
+        )
+    if len(cluster.secret) < SECRET_CHARACTERS_MIN:
+        said = "too short" if cluster.secret else "empty"
+        raise StartupError(
+            f"[cluster] secret is {said}: it needs {SECRET_CHARACTERS_MIN} characters",
+            "Give all instances the same one, best as WHATSAPP_CLUSTER_SECRET: "
+            "for example what `openssl rand -hex 32` prints.",
+        )
+    if cluster.host in EVERY_ADDRESS and not cluster.address:
+        raise StartupError(
+            f'[cluster] host is "{cluster.host}" and address is empty',
+            "Set [cluster] address to what the other instances reach this one by: "
+            '"name" or "name:port".',
+        )
+    together = (cluster.tls_certificate, cluster.tls_key, cluster.tls_authority)
+    if any(together) and not all(together):
+        raise StartupError(
+            "[cluster] has some of tls_certificate, tls_key and tls_authority, not all",
+            "Set all three for TLS between instances, or none of them.",
         )
 
 

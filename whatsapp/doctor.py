@@ -5,6 +5,7 @@ It looks and changes nothing. A finding that is not "ok" comes with its cure.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import resource
@@ -21,7 +22,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from whatsapp.config import Config, data_folder
+from whatsapp.app import diagnose
+from whatsapp.config import Cluster, Config, data_folder
 from whatsapp.listen import BACKLOG, port_problem
 
 PYTHON_MIN = (3, 11)
@@ -33,7 +35,15 @@ PACKAGES = {
     "click": "8.4",
     "msgspec": "0.20",
 }
+# What a backend needs beside these.
+DRIVERS = {
+    "mongo": {"motor": "3.7", "pymongo": "4.17"},
+    "zookeeper": {"kazoo": "2.11"},
+}
 FAST = "uvloop"
+
+# For all services together to answer.
+SERVICES_SECONDS_MAX = 30.0
 
 # SQLite: two connections that checkpoint could lose a commit; mended in this version.
 WAL_RESET_MENDED = (3, 51, 3)
@@ -76,7 +86,7 @@ def examine(config: Config, *, port_given: bool) -> list[Finding]:
     running = folder is not None and _owner(folder) is not None
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
-        _packages,
+        lambda: _packages(config),
         _sqlite,
         _open_files,
         _backlog,
@@ -92,6 +102,9 @@ def examine(config: Config, *, port_given: bool) -> list[Finding]:
     tries = 0 if port_given else config.server.port_tries
     host, port = config.server.host, config.server.port
     checks.append(lambda: _port(host, port, tries=tries, running=running))
+    if config.directory.backend != "memory":
+        checks.append(lambda: _links(config.cluster))
+    checks.append(lambda: _services(config))
     findings: list[Finding] = []
     for check in checks:
         try:
@@ -119,16 +132,22 @@ def _python() -> Iterator[Finding]:
     )
 
 
-def _packages() -> Iterator[Finding]:
-    for name, oldest in PACKAGES.items():
-        found = _installed(name)
-        well = found is not None and _numbers(found) >= _numbers(oldest)
-        yield Finding(
-            "ok" if well else "fail",
-            name,
-            found or "not installed",
-            f"Install version {oldest} or later: pip install --upgrade whatsapp.",
-        )
+def _packages(config: Config) -> Iterator[Finding]:
+    groups = {"whatsapp": PACKAGES}
+    drivers: dict[str, str] = {}
+    for backend in (config.storage.backend, config.directory.backend):
+        drivers |= DRIVERS.get(backend, {})
+    groups["'whatsapp[cluster]'"] = drivers
+    for project, packages in groups.items():
+        for name, oldest in packages.items():
+            found = _installed(name)
+            well = found is not None and _numbers(found) >= _numbers(oldest)
+            yield Finding(
+                "ok" if well else "fail",
+                name,
+                found or "not installed",
+                f"Install version {oldest} or later: pip install --upgrade {project}.",
+            )
     fast = _installed(FAST)
     yield Finding("ok", FAST, fast or "not installed (quicker with it: whatsapp[fast])")
 
@@ -275,6 +294,33 @@ def _port(host: str, port: int, *, tries: int, running: bool) -> Iterator[Findin
         yield Finding("warn", "port", problem.cause, "" if running else cure)
     else:
         yield Finding("fail", "port", problem.cause, problem.cure)
+
+
+def _links(cluster: Cluster) -> Iterator[Finding]:
+    """Where the other instances are to reach this one."""
+    address = cluster.address or cluster.host
+    if cluster.port and (problem := port_problem(cluster.host, cluster.port)) is not None:
+        yield Finding("warn", "links", problem.cause, "Fine if your server runs: it is its own.")
+    elif address.startswith(("127.", "localhost", "[::1]", "::1")):
+        yield Finding(
+            "warn",
+            "links",
+            f"the other instances are told {address}: right only if all are on this machine",
+            "Set [cluster] host, or address, to what the other machines reach.",
+        )
+    else:
+        yield Finding("ok", "links", f"the other instances are told {address}")
+
+
+def _services(config: Config) -> Iterator[Finding]:
+    """The store and the directory, where they are services of their own."""
+    try:
+        found = asyncio.run(asyncio.wait_for(diagnose(config), SERVICES_SECONDS_MAX))
+    except TimeoutError:
+        said = f"no answer in {SERVICES_SECONDS_MAX:.0f} s"
+        found = [("services", False, said, "Are they running, and reached from here?")]
+    for name, well, said, cure in found:
+        yield Finding("ok" if well else "fail", name, said, cure)
 
 
 def _owner(folder: Path) -> str | None:

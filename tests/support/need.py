@@ -13,6 +13,9 @@ from typing import NoReturn
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# Where the Makefile puts programs that are no part of the virtual environment.
+OUTSIDE = ROOT / ".cache" / "outside"
+PLACES = (ROOT / ".venv" / "bin", ROOT / ".cache" / "bin", OUTSIDE / "bin")
 NODE_MODULES = ROOT / ".cache" / "node" / "node_modules"
 
 
@@ -21,10 +24,15 @@ def in_ci() -> bool:
 
 
 def need(program: str) -> str:
-    """The path of a program, such as `node`; in the virtual environment first."""
-    here = ROOT / ".venv" / "bin" / program
-    found = str(here) if here.exists() else shutil.which(program)
-    return found or missing(f"the program {program} is missing")
+    """The path of a program, such as `node`; what the Makefile installed first."""
+    return find(program) or missing(f"the program {program} is missing")
+
+
+def find(program: str) -> str | None:
+    """As `need`, or None."""
+    # Debian keeps some where only root's PATH looks.
+    path = os.pathsep.join([*map(str, PLACES), os.environ.get("PATH", os.defpath), "/usr/sbin"])
+    return shutil.which(program, path=path)
 
 
 def need_node_package(name: str) -> Path:

@@ -127,6 +127,53 @@ def test_what_does_work_is_not():
     assert config.load(None, None, flags).auth.registration == "invite"
 
 
+# Several instances, and nothing wrong with them.
+CLUSTER: dict[str, dict[str, Any]] = {
+    "storage": {"backend": "mongo"},
+    "directory": {"backend": "zookeeper"},
+    "cluster": {"secret": "s" * config.SECRET_CHARACTERS_MIN},
+}
+
+
+def clustered(section: str, **changed: Any) -> dict[str, dict[str, Any]]:
+    return {**CLUSTER, section: {**CLUSTER[section], **changed}}
+
+
+@pytest.mark.parametrize(
+    "flags,cause,cure",
+    [
+        (clustered("storage", backend="sqlite"), '"sqlite": several instances need one', "mongo"),
+        (clustered("storage", backend="memory"), '"memory": several instances need one', "mongo"),
+        (clustered("cluster", secret=""), "secret is empty: it needs 32", "openssl rand"),
+        (clustered("cluster", secret="s" * 31), "secret is too short", "WHATSAPP_CLUSTER_SECRET"),
+        (clustered("cluster", host="0.0.0.0"), '"0.0.0.0" and address is empty', "address"),
+        (clustered("cluster", host="::"), '"::" and address is empty', '"name:port"'),
+        (clustered("cluster", tls_key="k.pem"), "not all", "all three"),
+    ],
+)
+def test_what_several_instances_need_is_told(flags: config.Layer, cause: str, cure: str):
+    with pytest.raises(StartupError) as raised:
+        config.load(None, None, flags)
+    assert cause in raised.value.cause
+    assert cure in raised.value.cure
+    for secret in ("s" * 31, "s" * 32):
+        assert secret not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        CLUSTER,
+        clustered("cluster", host="0.0.0.0", address="a.example"),
+        clustered("cluster", tls_certificate="c", tls_key="k", tls_authority="a"),
+        # One instance on a MongoDB; and what is unused may be half filled in.
+        {"storage": {"backend": "mongo"}, "cluster": {"host": "0.0.0.0", "secret": "x"}},
+    ],
+)
+def test_several_instances_that_fit_may_start(flags: config.Layer):
+    assert config.load(None, None, flags).storage.backend == "mongo"
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
     for file in (tmp_path / "absent.toml", tmp_path):
         with pytest.raises(StartupError, match="cannot be read"):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import resource
 import socket
 import sqlite3
+import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from whatsapp import doctor
-from whatsapp.config import Config, Server, Storage
+from whatsapp.config import Cluster, Config, DirectorySection, Server, Storage
 from whatsapp.doctor import Finding
 
 
@@ -160,6 +163,76 @@ def test_an_old_sqlite(folder: Path, monkeypatch):
 def test_the_memory_store_needs_no_folder():
     config = Config(server=Server(port=0), storage=Storage(backend="memory"))
     assert "data" not in {found.what for found in doctor.examine(config, port_given=True)}
+
+
+CLUSTER = Config(
+    server=Server(port=0),
+    storage=Storage(backend="mongo"),
+    directory=DirectorySection(backend="zookeeper"),
+    cluster=Cluster(secret="s" * 32),
+)
+
+
+def told(monkeypatch, config: Config, *lines: tuple[str, bool, str, str]) -> list[Finding]:
+    """The findings, if the services of the backends say this."""
+
+    async def said(_):
+        return list(lines)
+
+    monkeypatch.setattr(doctor, "diagnose", said)
+    return doctor.examine(config, port_given=True)
+
+
+def test_what_services_say_is_told_with_its_cure(monkeypatch):
+    found = told(
+        monkeypatch,
+        CLUSTER,
+        ("mongo", True, "7.0.1, a replica set", ""),
+        ("zookeeper", False, "nobody answers", "Start it."),
+    )
+    assert Finding("ok", "mongo", "7.0.1, a replica set") in found
+    assert Finding("fail", "zookeeper", "nobody answers", "Start it.") in found
+
+
+def test_services_that_hang_are_a_finding_too(monkeypatch):
+    async def hanging(_):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(doctor, "SERVICES_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(doctor, "diagnose", hanging)
+    found = {f.what: f for f in doctor.examine(CLUSTER, port_given=True)}
+    assert (found["services"].state, found["services"].said[:9]) == ("fail", "no answer")
+
+
+def test_what_is_on_this_machine_alone_needs_no_service(folder: Path):
+    assert {"mongo", "zookeeper", "sqlite3", "links", "kazoo"} & set(examine(folder)) == set()
+
+
+def test_several_instances_need_their_drivers(monkeypatch):
+    found = {f.what: f for f in told(monkeypatch, CLUSTER)}
+    assert {"motor", "pymongo", "kazoo"} <= set(found)
+    monkeypatch.setattr(doctor, "DRIVERS", {"zookeeper": {"no-such-package": "1"}})
+    found = {f.what: f for f in told(monkeypatch, CLUSTER)}
+    assert "whatsapp[cluster]" in found["no-such-package"].cure
+
+
+def test_where_the_other_instances_find_this_one(monkeypatch):
+    def links(**changed: Any) -> Finding:
+        config = msgspec.structs.replace(CLUSTER, cluster=Cluster(**changed))
+        return {f.what: f for f in told(monkeypatch, config)}["links"]
+
+    assert links().state == "warn"
+    assert "all are on this machine" in links(host="127.0.0.1").said
+    assert links(host="0.0.0.0", address="chat-1:8090").state == "ok"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert "in use" in links(port=taken.getsockname()[1]).said
+
+
+def test_a_driver_that_is_missing_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "backends.mongo", None)
+    found = [f for f in doctor.examine(CLUSTER, port_given=True) if f.what == "mongo"]
+    assert [f.state for f in found] == ["fail"]
+    assert "whatsapp[cluster]" in found[0].cure
 
 
 def test_what_cannot_be_looked_at_is_a_finding_too(folder: Path, monkeypatch):
