@@ -52,10 +52,10 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--data", metavar="DIR", type=click.Path(), help="Folder that everything is kept in."
     ),
     "store": click.option(
-        "--store", type=click.Choice(["sqlite", "memory"]), help="Where messages are kept."
+        "--store", type=click.Choice(["sqlite", "memory", "mongo"]), help="Where messages are kept."
     ),
     "directory": click.option(
-        "--directory", type=click.Choice(["memory"]), help="Who knows where each user is."
+        "--directory", type=click.Choice(["memory", "zookeeper"]), help="Who knows where each user is."
     ),
     "no_rate_limits": click.option(
         "--no-rate-limits", is_flag=True, default=None, help="For load tests."
