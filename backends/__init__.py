@@ -15,6 +15,8 @@ STORES = {
     "sqlite": "backends.sqlite",
     "mongo": "backends.mongo",
 }
+# What copies and checks a backend's files; the others have tools of their own for that.
+UPKEEP = {"sqlite": "backends.sqlite_upkeep"}
 DIRECTORIES = {"memory": "backends.memory", "zookeeper": "backends.zookeeper"}
 
 
@@ -26,6 +28,16 @@ def stores(name: str) -> ModuleType:
 def directory(name: str) -> ModuleType:
     """The module whose `open_directory(settings, instance)` opens this backend."""
     return _picked(DIRECTORIES, name, "[directory] backend")
+
+
+def upkeep(name: str) -> ModuleType:
+    """The module that backs up, restores and checks this backend's files."""
+    if name not in UPKEEP:
+        raise StartupError(
+            f"the {name} store has no files that could be copied",
+            "Use its own tools (mongodump for a MongoDB); the memory store keeps nothing.",
+        )
+    return import_module(UPKEEP[name])
 
 
 def _picked(table: dict[str, str], name: str, option: str) -> ModuleType:

@@ -14,6 +14,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from types import ModuleType
 
 from aiohttp import web
 
@@ -337,6 +338,18 @@ class App:
         await self.scheduler.settled()
 
 
+def upkeep(config: Config) -> ModuleType:
+    """What backs up, restores and checks the files of this store; `StartupError`: it has none."""
+    return backends.upkeep(config.storage.backend)
+
+
+def opened_stores(config: Config) -> contextlib.AbstractAsyncContextManager[Stores]:
+    """The stores alone, without a server around them."""
+    opening: contextlib.AbstractAsyncContextManager[Stores]
+    opening = backends.stores(config.storage.backend).open_stores(config.storage)
+    return opening
+
+
 @contextlib.asynccontextmanager
 async def open_app(config: Config, *, clock: Clock | None = None) -> AsyncIterator[App]:
     """A server, ready to be served; closed in order. `StartupError` where it cannot be opened."""
@@ -344,9 +357,7 @@ async def open_app(config: Config, *, clock: Clock | None = None) -> AsyncIterat
     name = config.directory.instance or f"{socket.gethostname()}-{secrets.token_hex(4)}"
     instance = Instance(name=name, address="", epoch=clock.now_ms())
     async with contextlib.AsyncExitStack() as stack:
-        stores = await stack.enter_async_context(
-            backends.stores(config.storage.backend).open_stores(config.storage)
-        )
+        stores = await stack.enter_async_context(opened_stores(config))
         directory = await stack.enter_async_context(
             backends.directory(config.directory.backend).open_directory(config.directory, instance)
         )
