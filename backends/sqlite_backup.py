@@ -25,6 +25,11 @@ from whatsapp.errors import StartupError
 
 PAGES_AT_ONCE = 1000
 SUFFIXES = ("", "-wal", "-shm")
+CANNOT_WRITE = (
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+)
 RESTORING = "messages.db.restoring"
 
 Tell = Callable[[str, int, int], None]
@@ -141,6 +146,11 @@ def _telling_of_space(file: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
             raise full from error
+        if error.sqlite_errorcode in CANNOT_WRITE:
+            raise StartupError(
+                f"{file} cannot be written: {error}",
+                "See to that disk, and to limits on the size of files; or name another file.",
+            ) from error
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -130,7 +130,7 @@ def test_two_backups_to_one_file_do_not_mix(data: Path, tmp_path: Path):
     assert run("check", str(tmp_path / "b.db")).exit_code == 0
 
 
-def test_a_disk_that_is_full_is_told_and_left_as_it_was(data: Path, tmp_path: Path):
+def test_a_disk_that_takes_no_more_is_told_and_left_as_it_was(data: Path, tmp_path: Path):
     """Files of that process may not grow: as on a full disk."""
     target = tmp_path / "b.db"
     done = subprocess.run(
@@ -143,7 +143,7 @@ def test_a_disk_that_is_full_is_told_and_left_as_it_was(data: Path, tmp_path: Pa
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("Error: ")
+    assert done.stderr.startswith(f"Error: {target}.part cannot be written: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 
 
