@@ -20,7 +20,7 @@ from pathlib import Path
 
 from backends import sqlite_index as index
 from backends.sqlite_folder import LOCK, MESSAGES, SEARCH, locked_folder
-from backends.sqlite_thread import read_only, snapshot
+from backends.sqlite_thread import read_only, snapshot, transaction
 from whatsapp.errors import StartupError
 
 PAGES_AT_ONCE = 1000
@@ -82,6 +82,13 @@ def kept(folder: Path) -> list[Path]:
         for path in sorted(folder.iterdir())
         if path.name != LOCK and (path.is_dir() or path.stat().st_size)
     ]
+
+
+def end_logins(file: Path) -> None:
+    """Forget all devices of a copy, and what each had received."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as db, transaction(db):
+        db.execute("DELETE FROM devices")
+        db.execute("DELETE FROM cursors")
 
 
 def drop_index(folder: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from backends.sqlite_backup import copy, drop_index, kept, put_back
+from backends.sqlite_backup import copy, drop_index, end_logins, kept, put_back
 from backends.sqlite_check import explaining, faults, index_faults, messages_file, reading
 
 __all__ = [
     "copy",
     "drop_index",
+    "end_logins",
     "explaining",
     "faults",
     "index_faults",

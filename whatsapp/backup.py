@@ -33,10 +33,16 @@ class Done(Struct, frozen=True):
 
 
 class Wish(Struct, frozen=True, kw_only=True):
-    """`force`: replace what is there. `verify`: only what passes is kept."""
+    """`force`: replace what is there. `verify`: only what passes is kept.
+
+    `keep_logins`: of a restored store the devices stay logged in. Why that is not the rule: a
+    device that has seen what came after the backup takes the next messages, which get the same
+    seqs, for ones that it has, and drops them. Who logs in anew begins anew.
+    """
 
     force: bool = False
     verify: bool = True
+    keep_logins: bool = False
 
 
 def back_up(config: Config, target: Path, wish: Wish, tell: Tell) -> Done:
@@ -72,6 +78,8 @@ def restore(config: Config, source: Path, wish: Wish, tell: Tell) -> Done:
     aside = f"replaced-{_stamp()}"
     with upkeep.explaining(source), upkeep.put_back(source, folder, aside, tell) as copied:
         report = _verified(config, copied, tell) if wish.verify else None
+        if not wish.keep_logins:
+            upkeep.end_logins(copied)
         size_bytes = copied.stat().st_size
     kept = folder / aside
     seconds = time.monotonic() - began

@@ -62,9 +62,12 @@ def backup(chosen: Settings, *, target: Path, force: bool, no_verify: bool) -> N
 @click.command()
 @click.argument("source", type=FILE)
 @click.option("--force", is_flag=True, help="Put aside what the data folder has.")
+@click.option("--keep-logins", is_flag=True, help="Where nothing came after the backup.")
 @_no_verify
 @settings_options("data")
-def restore(chosen: Settings, *, source: Path, force: bool, no_verify: bool) -> None:
+def restore(
+    chosen: Settings, *, source: Path, force: bool, keep_logins: bool, no_verify: bool
+) -> None:
     """Make the backup SOURCE the store of the data folder.
 
     \b
@@ -74,15 +77,19 @@ def restore(chosen: Settings, *, source: Path, force: bool, no_verify: bool) -> 
 
     The server must be stopped. The copy is verified before it takes its place. What the folder
     had before is kept in a folder below it, `replaced-…`; remove that when you are content.
-    What was written after the backup was made is not there any more.
+
+    What was written after the backup was made is not there any more. So all logins end: a
+    device that has seen it would take the next messages for ones that it has.
     """
     from whatsapp import backup as work
 
     config = chosen.load()
-    wish = work.Wish(force=force, verify=not no_verify)
+    wish = work.Wish(force=force, verify=not no_verify, keep_logins=keep_logins)
     with _working() as tell:
         done = work.restore(config, source, wish, tell)
     click.echo(f"restored to {done.file}: {_told(done)}")
+    if not keep_logins:
+        click.echo("all logins are ended; everybody logs in again")
     if done.aside:
         click.echo(f"what was there before is in {done.aside}")
 

@@ -194,6 +194,24 @@ def test_a_restored_store_is_the_same(data: Path, saved: Path, tmp_path: Path):
     assert run("check", "--data", str(new)).exit_code == 0
 
 
+def logins(data: Path) -> int:
+    with contextlib.closing(sqlite3.connect(data / "messages.db")) as db:
+        (devices,) = db.execute("SELECT count(*) FROM devices").fetchone()
+        (cursors,) = db.execute("SELECT count(*) FROM cursors").fetchone()
+    assert devices == cursors
+    return int(devices)
+
+
+def test_logins_end_unless_it_is_said(data: Path, saved: Path, tmp_path: Path):
+    """A device that has seen what came after the backup would drop the next messages."""
+    assert logins(data) == 1
+    said = run("restore", str(saved), "--data", str(tmp_path / "new")).stdout
+    assert (logins(tmp_path / "new"), "logs in again" in said) == (0, True)
+    options = ("--data", str(tmp_path / "kept"), "--keep-logins")
+    said = run("restore", str(saved), *options).stdout
+    assert (logins(tmp_path / "kept"), "logs in again" in said) == (1, False)
+
+
 def test_what_is_there_is_put_aside_only_when_it_is_said(data: Path, saved: Path):
     change(data / "messages.db", "UPDATE accounts SET about = 'later'")
     later = (data / "messages.db").read_bytes()
@@ -290,6 +308,7 @@ async def test_from_a_server_under_load_to_another_one(tmp_path: Path):
     assert code == 0, told
     async with Server(tmp_path / "new") as server, client_session() as http:
         peers[0].http, peers[0].url = http, server.url
+        await peers[0].login("after the restore")
         log = await log_by_rest(peers[0], "alice:bob")
         assert all(log[one.seq - 1] == one for one in before)
 
