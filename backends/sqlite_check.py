@@ -141,7 +141,7 @@ def faults(file: Path, tell: Tell) -> tuple[list[str], list[str]]:
         with suppress(sqlite3.Error):
             (left_over,) = db.execute(_LEFT_OVER).fetchone()
             if left_over:
-                notes.append(f"{left_over} cursors of ended devices are left over; they do no harm")
+                notes.append(f"cursors of ended devices: {left_over}; they do no harm")
     return found, notes
 
 
@@ -179,7 +179,7 @@ def _compared(db: sqlite3.Connection) -> tuple[list[str], list[str]]:
     (waiting,) = db.execute(
         "SELECT count(*) FROM main.messages WHERE kind = 'text' AND number > ?", (indexed,)
     ).fetchone()
-    notes = [f"the search index is {waiting} entries behind; a server catches up"]
+    notes = [f"entries not in the search index yet: {waiting}; a server catches up"]
     found: list[str] = []
     for shard in range((indexed >> index.SHARD_BITS) + 1):
         found += _shard(db, shard, indexed)
@@ -199,18 +199,18 @@ def _shard(db: sqlite3.Connection, shard: int, indexed: int) -> Iterator[str]:
     listed = db.execute("SELECT 1 FROM search.shards WHERE number = ?", (shard,)).fetchone()
     if not listed:
         if wanted:
-            yield f"search index: {len(wanted)} entries are missing (part {shard})"
+            yield f"search index: entries that it lacks: {len(wanted)} (part {shard})"
         return
     # Each document begins with tokens that no text has: their common prefix finds all.
     there = set(_hits(db, shard, f'"{index.MARK}" *'))
     if missing := len(wanted - there):
-        yield f"search index: {missing} entries are missing (part {shard})"
+        yield f"search index: entries that it lacks: {missing} (part {shard})"
     if superfluous := len(there - wanted):
-        yield f"search index: {superfluous} entries are not in the log (part {shard})"
+        yield f"search index: entries that the log lacks: {superfluous} (part {shard})"
     sample = sorted(wanted & there)
     sample = sample[:: max(1, len(sample) // SAMPLES_A_SHARD)]
     if wrong := sum(not _found(db, shard, number) for number in sample):
-        yield f"search index: {wrong} of {len(sample)} looked at lack their words (part {shard})"
+        yield f"search index: entries with other words: {wrong} of {len(sample)} (part {shard})"
 
 
 def _found(db: sqlite3.Connection, shard: int, number: int) -> bool:

@@ -16,7 +16,7 @@ from whatsapp.config import Config, data_folder
 from whatsapp.errors import StartupError
 from whatsapp.progress import Tell
 
-PROBLEMS_TOLD_MAX = 3
+SOME = 3
 
 
 class Done(Struct, frozen=True):
@@ -72,7 +72,7 @@ def restore(config: Config, source: Path, wish: Wish, tell: Tell) -> Done:
     there = upkeep.kept(folder)
     if there and not wish.force:
         raise StartupError(
-            f"{folder} is not empty: it has {there[0].name}",
+            f"{folder} is not empty: it has {', '.join(path.name for path in there[:SOME])}",
             "Name an empty folder with --data, or add --force: its store is put aside then.",
         )
     aside = f"replaced-{_stamp()}"
@@ -94,9 +94,9 @@ def repair_index(config: Config) -> None:
 def _verified(config: Config, file: Path, tell: Tell) -> check.Report:
     report = check.of_file(config, file, tell)
     if report.problems:
-        told = "; ".join(report.problems[:PROBLEMS_TOLD_MAX])
+        told = "; ".join(report.problems[:SOME]) + ("; …" if len(report.problems) > SOME else "")
         raise StartupError(
-            f"the copy has {len(report.problems)} faults, so it is not kept: {told}",
+            f"the copy is not kept, since it is not well: {told}",
             "See `whatsapp check` for all of them; --no-verify keeps a copy as it is.",
         )
     return report
