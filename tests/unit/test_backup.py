@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.flood import History, Sender, log_by_rest
+from tests.scripts.test_shutdown import small_disk
 from tests.support.backends import opener, say
 from tests.support.command import ROOT, refused, run
 from tests.support.peer import Peer, client_session
@@ -145,6 +146,21 @@ def test_a_disk_that_takes_no_more_is_told_and_left_as_it_was(data: Path, tmp_pa
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith(f"Error: {target}.part cannot be written: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
+def test_a_full_disk(data: Path, saved: Path, tmp_path: Path):
+    disk = tmp_path / "disk"
+    with small_disk(disk):
+        free = os.statvfs(disk)
+        (disk / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize - 50_000))
+        for arguments in (
+            ("backup", str(disk / "b.db"), "--data", str(data)),
+            ("restore", str(saved), "--data", str(disk / "data")),
+        ):
+            cause, cure = refused(*arguments, code=1)
+            assert cause.startswith(f"Error: the disk with {disk}")
+            assert "Make room" in cure
+        assert not list(disk.rglob("*.part")) + list(disk.rglob("*restoring*"))
 
 
 async def test_a_copy_is_of_one_moment_and_ends_while_the_server_writes(tmp_path: Path):

@@ -116,6 +116,10 @@ COPIED = (
             [f"UPDATE messages SET sender = 'dan' WHERE chat = {PAIR} AND seq = 8"],
             "ann:bob: seq 8 is by dan, who never was a member",
         ),
+        (["DROP TABLE accounts"], "wrong: the accounts cannot be read: no such table"),
+        (["DROP TABLE chats"], "wrong: the list of chats cannot be read: no such table"),
+        (["DROP TABLE members"], "wrong: what belongs to ann cannot be read: no such table"),
+        (["DROP TABLE devices"], "devices without an account cannot be looked for"),
         (["DELETE FROM accounts WHERE user = 'dan'"], "its member dan has no account"),
         (["DELETE FROM accounts WHERE user = 'bob'"], "devices without an account: 1 (bob)"),
         (["UPDATE accounts SET erased = 1 WHERE user = 'bob'"], "devices without an account"),
@@ -345,3 +349,11 @@ async def test_beside_a_running_server_that_writes(tmp_path: Path):
         writing.cancel()
         await asyncio.wait([writing])
     assert report.entries > 36
+
+
+async def test_a_store_without_files_is_opened_as_a_server_does(tmp_path: Path):
+    """What a MongoDB gets; here over SQLite, which can be opened so, too."""
+    data = tmp_path / "data"
+    await fill(data)
+    report = await check._opened(settings("sqlite", data), quiet)
+    assert (report.problems, report.accounts, report.chats, report.entries) == ([], 4, 2, 36)
