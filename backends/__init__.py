@@ -18,6 +18,8 @@ STORES = {
     "sqlite": "backends.sqlite",
     "mongo": "backends.mongo",
 }
+# What copies and checks a backend's files; the others have tools of their own for that.
+UPKEEP = {"sqlite": "backends.sqlite_upkeep"}
 DIRECTORIES = {"memory": "backends.memory", "zookeeper": "backends.zookeeper"}
 
 
@@ -45,6 +47,16 @@ async def diagnose(
             lines = [(False, error.cause, error.cure)]
         found += [(name, well, said, cure) for well, said, cure in lines]
     return found
+
+
+def upkeep(name: str) -> ModuleType:
+    """The module that backs up, restores and checks this backend's files."""
+    if name not in UPKEEP:
+        raise StartupError(
+            f"the {name} store has no files that could be copied",
+            "Use its own tools (mongodump for a MongoDB); the memory store keeps nothing.",
+        )
+    return import_module(UPKEEP[name])
 
 
 def _picked(table: dict[str, str], name: str, option: str) -> ModuleType:

@@ -55,7 +55,7 @@ _SCHEMA = (
     "CREATE TABLE state (indexed INTEGER, last_id TEXT, identity TEXT, boot TEXT, open INTEGER)",
     "CREATE TABLE shards (number INTEGER PRIMARY KEY, earliest_ms INTEGER NOT NULL)",
 )
-_MARK = "\ue000"
+MARK = "\ue000"
 
 
 class Row(Struct, frozen=True):
@@ -335,8 +335,8 @@ def _quoted(text: str) -> str:
 
 
 def _chat_token(number: int) -> str:
-    return f"{_MARK}c{number}"
+    return f"{MARK}c{number}"
 
 
 def _sender_token(user: str) -> str:
-    return f"{_MARK}u{user.encode().hex()}"
+    return f"{MARK}u{user.encode().hex()}"

@@ -146,12 +146,13 @@ class Readers:
         return await min(self._threads, key=lambda thread: thread.waiting).run(work)
 
 
-async def connect(file: Path, pragmas: str, fatal: Fatal) -> Thread:
+async def connect(file: Path, pragmas: str, fatal: Fatal, *, only_read: bool = False) -> Thread:
     """Open a connection; raises `sqlite3.Error`, for the one who opens to explain.
 
-    A caller cancelled meanwhile still closes it: aiosqlite would lose the open file.
+    `only_read`: as `read_only` does. A caller cancelled meanwhile still closes it: aiosqlite
+    would lose the open file.
     """
-    opening = asyncio.ensure_future(_opened(file, pragmas))
+    opening = asyncio.ensure_future(_opened(_address(file) if only_read else file, pragmas))
     try:
         return Thread(await asyncio.shield(opening), file.name, fatal)
     except asyncio.CancelledError:
@@ -160,8 +161,19 @@ async def connect(file: Path, pragmas: str, fatal: Fatal) -> Thread:
         raise
 
 
-async def _opened(file: Path, pragmas: str) -> aiosqlite.Connection:
-    connection = await aiosqlite.connect(file, isolation_level=None, timeout=5.0)
+def read_only(file: Path) -> sqlite3.Connection:
+    """A connection that cannot write, nor checkpoint when it is closed; beside a server, too."""
+    return sqlite3.connect(_address(file), uri=True, isolation_level=None, timeout=5.0)
+
+
+def _address(file: Path) -> str:
+    return f"{file.absolute().as_uri()}?mode=ro"
+
+
+async def _opened(file: Path | str, pragmas: str) -> aiosqlite.Connection:
+    connection = await aiosqlite.connect(
+        file, uri=isinstance(file, str), isolation_level=None, timeout=5.0
+    )
     try:
         await _hop(connection, lambda db: db.executescript(pragmas))
     except BaseException:

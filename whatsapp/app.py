@@ -7,17 +7,30 @@ import contextlib
 import secrets
 import socket
 from collections.abc import AsyncIterator
+from types import ModuleType
 
 import backends
 from whatsapp.clock import Clock, SystemClock
 from whatsapp.cluster import Cluster
 from whatsapp.config import Config
-from whatsapp.interfaces import Instance
+from whatsapp.interfaces import Instance, Stores
 from whatsapp.passwords import Passwords
 from whatsapp.peers import Peers, open_peers
 from whatsapp.server import App
 
 ALONE = "memory"  # the directory of a server that is the only one
+
+
+def upkeep(config: Config) -> ModuleType:
+    """What backs up, restores and checks the files of this store; `StartupError`: it has none."""
+    return backends.upkeep(config.storage.backend)
+
+
+def opened_stores(config: Config) -> contextlib.AbstractAsyncContextManager[Stores]:
+    """The stores alone, without a server around them."""
+    opening: contextlib.AbstractAsyncContextManager[Stores]
+    opening = backends.stores(config.storage.backend).open_stores(config.storage)
+    return opening
 
 
 @contextlib.asynccontextmanager
@@ -29,9 +42,7 @@ async def open_app(config: Config, *, clock: Clock | None = None) -> AsyncIterat
     clock = clock or SystemClock()
     name = config.directory.instance or f"{socket.gethostname()}-{secrets.token_hex(4)}"
     async with contextlib.AsyncExitStack() as stack:
-        stores = await stack.enter_async_context(
-            backends.stores(config.storage.backend).open_stores(config.storage)
-        )
+        stores = await stack.enter_async_context(opened_stores(config))
         clustered = Clustered()
         peers: Peers | None = None
         if config.directory.backend != ALONE:

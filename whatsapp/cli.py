@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from whatsapp import remote, settings
+from whatsapp import operating, remote, settings
 from whatsapp.bench.command import bench
 from whatsapp.errors import StartupError, WhatsAppError
 from whatsapp.settings import Settings, settings_options
@@ -127,7 +127,7 @@ def main() -> None:
     """
 
 
-for _command in (*remote.COMMANDS, bench):
+for _command in (*remote.COMMANDS, *operating.COMMANDS, bench):
     main.add_command(_command)
 
 

@@ -55,7 +55,9 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         "--store", type=click.Choice(["sqlite", "memory", "mongo"]), help="Where messages are kept."
     ),
     "directory": click.option(
-        "--directory", type=click.Choice(["memory", "zookeeper"]), help="Who knows where each user is."
+        "--directory",
+        type=click.Choice(["memory", "zookeeper"]),
+        help="Who knows where each user is.",
     ),
     "no_rate_limits": click.option(
         "--no-rate-limits", is_flag=True, default=None, help="For load tests."
