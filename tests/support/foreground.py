@@ -77,7 +77,8 @@ def _inner(scene: Scene) -> int:
     except (StartupError, AssertionError, RuntimeError, OSError) as error:
         say("", f"It did not start, or did not stay: {error}")
     except (pytest.skip.Exception, pytest.fail.Exception) as missing:
-        say("", f"It cannot start: {missing.msg}")
+        reason = (missing.msg or "").removeprefix("skipped, because ")
+        say("", f"It cannot start: {reason}")
     finally:
         # Whatever of ours is left, for example of a start that was interrupted.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
