@@ -77,6 +77,7 @@ class Connection:
         "_settings",
         "_transport",
         "_written",
+        "buffered_bytes",
         "close_code",
         "close_reason",
         "ended",
@@ -85,6 +86,8 @@ class Connection:
 
     receiver: Receiver
     ended: Callable[[], None]
+    # What was written and has not left this process.
+    buffered_bytes: Callable[[], int]
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
@@ -99,6 +102,7 @@ class Connection:
         self.close_code = 0
         self.close_reason = ""
         self.ended = _nobody_asked
+        self.buffered_bytes = int  # nothing, before there is a socket
 
     # --- the life of it --------------------------------------------------------------
 
@@ -123,6 +127,7 @@ class Connection:
     def attach(self, transport: asyncio.Transport) -> None:
         """This is the socket."""
         self._transport = transport
+        self.buffered_bytes = transport.get_write_buffer_size
         _tune(transport.get_extra_info("socket"))
 
     async def run(self) -> None:
@@ -197,18 +202,15 @@ class Connection:
         """Text frames, in one write."""
         if self._closing:
             return
-        parts: list[bytes] = []
-        for frame in frames:
-            parts += (_header(TEXT, len(frame)), frame)
         self._metrics.frames_sent.value += len(frames)
-        self._write(b"".join(parts))
+        if len(frames) == 1:
+            self._write(_text_frame(frames[0]))
+        else:
+            self._write(b"".join(map(_text_frame, frames)))
 
     def write_binary(self, data: bytes) -> None:
         if not self._closing:
             self._write(_frame(BINARY, data))
-
-    def buffered_bytes(self) -> int:
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame after what was written; reset if the peer does not answer it."""
@@ -295,6 +297,17 @@ def _header(first: int, length: int) -> bytes:
     if length <= LENGTH_16_BITS_MAX:
         return struct.pack("!BBH", first, 126, length)
     return struct.pack("!BBQ", first, 127, length)
+
+
+def _text_frame(payload: bytes) -> bytes:
+    """A text frame. The same payload often goes to many sockets in a row: framed once."""
+    global _last_payload, _last_text_frame
+    if payload is not _last_payload:
+        _last_payload, _last_text_frame = payload, _header(TEXT, len(payload)) + payload
+    return _last_text_frame
+
+
+_last_payload = _last_text_frame = b""
 
 
 def _frame(first: int, payload: bytes) -> bytes:

@@ -8,7 +8,7 @@ refused there as stale.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 
 from msgspec import Struct
 
@@ -41,6 +41,7 @@ class Room:
     """One chat. Direct chats that nobody has written in yet have `head` 0."""
 
     __slots__ = (
+        "_active",
         "about",
         "announce",
         "chat",
@@ -75,7 +76,7 @@ class Room:
         self.about = record.about
         self.announce = record.announce
         self.invite = record.invite
-        self.members = dict(record.members)
+        self._set_members(dict(record.members))
         for name, member in record.members.items():
             self.received[name] = max(self.received.get(name, 0), member.received)
             self.read[name] = max(self.read.get(name, 0), member.read)
@@ -94,8 +95,9 @@ class Room:
             raise NotFound(NO_SUCH_CHAT)
         return member
 
-    def active(self) -> Iterator[str]:
-        return (name for name, member in self.members.items() if member.active)
+    def active(self) -> tuple[str, ...]:
+        """Those who are members now."""
+        return self._active
 
     def peer(self, user: str) -> str:
         """The other one of a direct chat (the user itself in a note to self)."""
@@ -134,7 +136,11 @@ class Room:
         self.title = self.title if change.title is None else change.title
         self.about = self.about if change.about is None else change.about
         self.announce = self.announce if change.announce is None else change.announce
-        self.members |= changed_members(self.members, change, seq)
+        self._set_members(self.members | changed_members(self.members, change, seq))
+
+    def _set_members(self, members: dict[str, Member]) -> None:
+        self.members = members
+        self._active = tuple(name for name, member in members.items() if member.active)
 
 
 class Rooms:
