@@ -18,7 +18,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
 from msgspec import Struct
@@ -32,6 +32,8 @@ from whatsapp.wire import (
     CLOSE_TOO_SLOW,
 )
 
+# By its class, an enum's member costs a call each time (in Python 3.11).
+KIND_TEXT = WSMsgType.TEXT
 TEXT, BINARY, CLOSE, PING, PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
 CONTROL_PAYLOAD_BYTES_MAX = 125
 LENGTH_16_BITS_MAX = 0xFFFF
@@ -69,6 +71,7 @@ class Connection:
         "_closing",
         "_drained",
         "_drained_at",
+        "_heard",
         "_heard_at",
         "_loop",
         "_metrics",
@@ -95,7 +98,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._response: web.WebSocketResponse[bool] | None = None
-        self._closing = False
+        self._closing = self._heard = False
         self._abort_timer: asyncio.TimerHandle | None = None
         self._heard_at = self._pinged_at = self._drained_at = self._loop.time()
         self._written = self._drained = 0
@@ -135,32 +138,40 @@ class Connection:
         response = self._response
         assert response is not None  # `open` came first
         try:
-            while not self._take_end(message := await response.receive()):
-                later = self._take(message.type, message.data)
+            while True:
+                kind, data, _ = await response.receive()
+                if kind is not KIND_TEXT and self._take_end(kind, data):
+                    break
+                later = self._take(kind, data)
                 if later is not None:
                     await later
         finally:
             self._end()
             self.ended()
 
-    def _take(self, kind: WSMsgType, data: bytes) -> Awaitable[None] | None:
-        self._heard_at = self._loop.time()
+    def _take_text(self, data: bytes) -> Awaitable[None] | None:
+        self._heard = True
         if self._closing:
             return None
-        if kind is WSMsgType.TEXT:
-            if not _is_utf8(data):
-                self.close(CLOSE_BROKEN_FRAME, "not UTF-8")
-                return None
-            return self.receiver.text(data)
+        if not data.isascii() and not _is_utf8(data):
+            self.close(CLOSE_BROKEN_FRAME, "not UTF-8")
+            return None
+        return self.receiver.text(data)
+
+    def _take(self, kind: WSMsgType, data: bytes) -> Awaitable[None] | None:
+        if kind is KIND_TEXT:
+            return self._take_text(data)
+        self._heard = True
+        if self._closing:
+            return None
         if kind is WSMsgType.BINARY:
             return self.receiver.binary(data)
         if kind is WSMsgType.PING:
             self._write(_frame(PONG, data))
         return None
 
-    def _take_end(self, message: object) -> bool:
+    def _take_end(self, kind: WSMsgType, data: Any) -> bool:
         """Is this the end? Then note why, and answer the peer's close with the same code."""
-        kind, data = message.type, message.data  # type: ignore[attr-defined]
         if kind is WSMsgType.CLOSE:
             code = int(data) or CLOSE_NORMAL
             if code in RESERVED_CODES:  # aiohttp lets one of them through
@@ -242,6 +253,8 @@ class Connection:
 
     def beat(self, now: float) -> None:
         """To be called about once a second: ping, and end what is silent or stuck."""
+        if self._heard:
+            self._heard, self._heard_at = False, now
         if self._closing:
             return
         interval = self._settings.heartbeat_seconds
@@ -281,8 +294,6 @@ class Strict:
 
 
 def _is_utf8(data: bytes) -> bool:
-    if data.isascii():
-        return True
     try:
         data.decode()
     except UnicodeDecodeError:

@@ -42,6 +42,10 @@ class Bucket:
 
     def take(self, now: float, cost: float = 1.0) -> float:
         """Pay `cost` and return 0.0; or pay nothing and return the seconds to wait."""
+        self._fill(now)
+        if cost <= self._level:  # as nearly always
+            self._level -= cost
+            return 0.0
         wait = self.wait(now, cost)
         if wait == 0.0:
             self.pay(cost)
@@ -108,6 +112,11 @@ class Rates:
             return
         now = self._clock.monotonic()
         buckets = self._of(kind, key, now)
+        if len(buckets) == 1:
+            wait = buckets[0].take(now, cost)
+            if wait > 0.0:
+                raise _refusal(self._limits[kind].sentence, wait)
+            return
         wait = max(bucket.wait(now, cost) for bucket in buckets)
         if wait > 0.0:
             raise _refusal(self._limits[kind].sentence, wait)

@@ -26,6 +26,9 @@ class State(Enum):
     LIVE = "live"
     CLOSED = "closed"
 
+    # An enum's own is a call of Python, at each look into a table by state.
+    __hash__ = object.__hash__
+
 
 # Looked up once: by its class, an enum's member costs a call each time (in Python 3.11).
 LIVE, CLOSED = State.LIVE, State.CLOSED
