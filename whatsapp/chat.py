@@ -182,12 +182,14 @@ class Conversations:
 
     def _received(self, session: Session, room: Room, seq: int) -> bool:
         """False for a former member: it acknowledges its last entries, and that is the end."""
-        member = room.ever(session.user)
-        if not member.active:
+        member = room.members.get(session.user)
+        if member is None:
+            raise NotFound(NO_SUCH_CHAT)
+        if member.left:
             if seq > member.left:
                 raise NotMember("you are no longer a member of this group")
             return False
-        if seq > max(room.head, session.position(room.chat)):
+        if seq > room.head and seq > session.position(room.chat):
             raise BadRequest(f"chat {room.chat} ends at seq {room.head}; {seq} is beyond it")
         new = session.received(room.chat, seq)
         if new is not None:
@@ -198,11 +200,11 @@ class Conversations:
 
     def device_has(self, session: Session, room: Room, seq: int) -> None:
         """The device's own cursor is at `seq` now, and the user's at least there."""
-        move = CursorMove(
-            chat=room.chat, user=session.user, device=session.device, device_received=seq
-        )
-        if not self._move(session.user, room, received=seq, move=move):
-            self._cursors.move(move)
+        user, device = session.user, session.device
+        if not self._move(user, room, received=seq, device=device):
+            self._cursors.move(
+                CursorMove(chat=room.chat, user=user, device=device, device_received=seq)
+            )
 
     def _move(
         self,
@@ -212,26 +214,25 @@ class Conversations:
         received: int = 0,
         read: int = 0,
         session: Session | None = None,
-        move: CursorMove | None = None,
+        device: str = "",
     ) -> bool:
         """Move the user's cursors and tell the authors newly covered.
 
-        `move` is a move of a device, to be written with it; False where it was not.
+        `device` has received it, which is to be written with it; False where that was not.
         Over entries that the user may not see its cursors do not move: an author whom it
         blocks must not learn that they arrived.
         """
-        first = room.members[user].joined - 1
-        old_received = max(room.received.get(user, 0), first)
-        old_read = max(room.read.get(user, 0), first)
-        old = old_read if read else old_received
         new = read or received
+        old = (room.read if read else room.received).get(user, 0)
+        old = max(old, room.members[user].joined - 1)
         if new <= old:
             return False
         covered = room.covered(user, old, new)
         if covered is None:
             self._scheduler.spawn(self._move_far(user, room, old, received, read))
             return False
-        self._moved(user, room, covered, is_read=bool(read), session=session, move=move)
+        has = (device, received) if device else ("", 0)
+        self._moved(user, room, covered, is_read=bool(read), session=session, has=has)
         return True
 
     def _moved(
@@ -242,7 +243,7 @@ class Conversations:
         *,
         is_read: bool,
         session: Session | None = None,
-        move: CursorMove | None = None,
+        has: tuple[str, int] = ("", 0),
     ) -> None:
         last, authors = covered
         if last > room.received.get(user, 0):
@@ -254,14 +255,15 @@ class Conversations:
             CursorMove(
                 chat=room.chat,
                 user=user,
-                device="" if move is None else move.device,
-                device_received=0 if move is None else move.device_received,
+                device=has[0],
+                device_received=has[1],
                 received=room.received.get(user, 0),
                 read=room.read.get(user, 0),
                 time_ms=self._clock.now_ms() if authors else 0,
             )
         )
-        self._receipts.note(room, user, authors)
+        if authors:
+            self._receipts.note(room, user, authors)
 
     async def _move_far(self, user: str, room: Room, old: int, received: int, read: int) -> None:
         """The cursor moved over entries that the room does not remember: read who wrote them."""

@@ -37,7 +37,9 @@ class Cursors:
     def move(self, move: CursorMove) -> None:
         key = (move.chat, move.user, move.device)
         before = self._moves.get(key)
-        self._moves[key] = move if before is None else _furthest(before, move)
+        if before is not None and not _is_further(before, move):
+            move = _furthest(before, move)
+        self._moves[key] = move
 
     def device_at(self, chat: str, user: str, device: str, written: int) -> int:
         """Where the device is, whose cursor in the store is `written`: what waits counts too.
@@ -93,16 +95,19 @@ class Cursors:
         self._moves[key] = move if later is None else _furthest(move, later)
 
 
-def _furthest(before: CursorMove, after: CursorMove) -> CursorMove:
-    """Both moves as one. A rewind that came after counts as it is."""
-    if (
-        not before.rewind
-        and after.device_received >= before.device_received
+def _is_further(before: CursorMove, after: CursorMove) -> bool:
+    """Does the later one say it all? As nearly always."""
+    return (
+        after.device_received >= before.device_received
         and after.received >= before.received
         and after.read >= before.read
         and after.time_ms >= before.time_ms
-    ):
-        return after  # as nearly always
+        and not before.rewind
+    )
+
+
+def _furthest(before: CursorMove, after: CursorMove) -> CursorMove:
+    """Both moves as one. A rewind that came after counts as it is."""
     rewind = after.rewind or before.rewind
     if after.rewind:
         device_received = after.device_received

@@ -118,17 +118,20 @@ class Room:
 
         Without `user` itself. None: it reaches further than the room remembers.
         """
-        first = self.head - len(self.tail) + 1
+        tail = self.tail
+        first = self.head - len(tail) + 1
         if old + 1 < first or new > self.head:
             return None
         last, authors = old, set()
         for seq in range(old + 1, new + 1):
-            author = self.tail[seq - first]
-            if author in (user, HIDDEN + user):
+            author = tail[seq - first]
+            if author == user:
                 last = seq
-            elif not author.startswith(HIDDEN):
+            elif author[0] != HIDDEN:
                 last = seq
                 authors.add(author)
+            elif author[1:] == user:
+                last = seq
         return last, authors
 
     def _apply(self, seq: int, change: Change) -> None:
