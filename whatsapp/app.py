@@ -286,6 +286,7 @@ class App:
             self._safely(self.door.beat)
             self._safely(self.catchup.tick)
             self._safely(self.journal.tick)
+            self._safely(self.conversations.tick)
             self._safely(self.receipts.tick)
             self._safely(self.presences.tick)
             if turn % CURSORS_EVERY_TICKS == 0:
@@ -329,6 +330,7 @@ class App:
         self.journal.close()
         self.door.abort_all()
         await _until(lambda: self.journal.quiet)
+        self.conversations.tick()
         for flush in (self.cursors.flush, self.presences.flush, self.auth.flush):
             try:
                 await flush()

@@ -17,7 +17,6 @@ from whatsapp.errors import (
     Answer,
     BadRequest,
     NotFound,
-    NotMember,
     Refusal,
     TooLarge,
 )
@@ -28,7 +27,6 @@ from whatsapp.model import (
     TEXT_BYTES_MAX,
     Actor,
     CursorMove,
-    Page,
     Position,
     direct_chat,
     is_group,
@@ -36,6 +34,7 @@ from whatsapp.model import (
     pair,
     user_id,
 )
+from whatsapp.progress import Progress
 from whatsapp.rates import Rates
 from whatsapp.receipts import Receipts, direct_receipt
 from whatsapp.resources import Posted
@@ -44,7 +43,6 @@ from whatsapp.sending import Desk, Sending
 from whatsapp.session import Session, State
 from whatsapp.wire import (
     TEXT_ENCODED_BYTES_MAX,
-    Cursor,
     Read,
     Received,
     Send,
@@ -55,9 +53,6 @@ from whatsapp.wire import (
 
 Later = Coroutine[Any, Any, None] | None
 
-# How many entries that a cursor passed at once are looked at to find whom to tell.
-COVERED_ENTRIES_MAX = 10_000
-COVERED_PAGE = 200
 # At a connect; who was away for long asks for the chats that it shows.
 MISSED_RECEIPTS_MAX = 50
 
@@ -81,24 +76,30 @@ class Conversations:
         scheduler: Scheduler,
         text_bytes_max: int = TEXT_BYTES_MAX,
     ) -> None:
-        self._messages = messages
         self._chats = chats
         self._rooms = rooms
         self._journal = journal
         self._hub = hub
         self._catchup = catchup
         self._cursors = cursors
-        self._receipts = receipts
         self._rates = rates
-        self._clock = clock
         self._scheduler = scheduler
         self._text_bytes_max = text_bytes_max
+        self._progress = Progress(
+            messages=messages,
+            hub=hub,
+            catchup=catchup,
+            cursors=cursors,
+            receipts=receipts,
+            clock=clock,
+            scheduler=scheduler,
+        )
         self._desk = Desk(
             messages=messages,
             hub=hub,
             clock=clock,
             scheduler=scheduler,
-            device_has=self.device_has,
+            device_has=self._progress.device_has,
         )
 
     # --- sending ---------------------------------------------------------------------
@@ -162,7 +163,7 @@ class Conversations:
         room = self._rooms.get(frame.chat)
         if room is None or not room.head:
             return self._cursor_later(session, frame)
-        self._received(session, room, frame.seq)
+        self._progress.received(session, room, frame.seq)
         return None
 
     def read(self, session: Session, frame: Read) -> Later:
@@ -170,128 +171,20 @@ class Conversations:
         room = self._rooms.get(frame.chat)
         if room is None or not room.head:
             return self._cursor_later(session, frame)
-        if self._received(session, room, frame.seq):
-            self._move(session.user, room, read=frame.seq, session=session)
+        self._progress.read(session, room, frame.seq)
         return None
 
     async def _cursor_later(self, session: Session, frame: Received | Read) -> None:
         chat = chat_id(frame.chat)
         room = await self._rooms.existing(chat)
-        if self._received(session, room, frame.seq) and isinstance(frame, Read):
-            self._move(session.user, room, read=frame.seq, session=session)
+        if isinstance(frame, Read):
+            self._progress.read(session, room, frame.seq)
+        else:
+            self._progress.received(session, room, frame.seq)
 
-    def _received(self, session: Session, room: Room, seq: int) -> bool:
-        """False for a former member: it acknowledges its last entries, and that is the end."""
-        member = room.members.get(session.user)
-        if member is None:
-            raise NotFound(NO_SUCH_CHAT)
-        if member.left:
-            if seq > member.left:
-                raise NotMember("you are no longer a member of this group")
-            return False
-        if seq > room.head and seq > session.position(room.chat):
-            raise BadRequest(f"chat {room.chat} ends at seq {room.head}; {seq} is beyond it")
-        new = session.received(room.chat, seq)
-        if new is not None:
-            self.device_has(session, room, new)
-        if session.behind:
-            self._catchup.wake(session)
-        return True
-
-    def device_has(self, session: Session, room: Room, seq: int) -> None:
-        """The device's own cursor is at `seq` now, and the user's at least there."""
-        user, device = session.user, session.device
-        if not self._move(user, room, received=seq, device=device):
-            self._cursors.move(
-                CursorMove(chat=room.chat, user=user, device=device, device_received=seq)
-            )
-
-    def _move(
-        self,
-        user: str,
-        room: Room,
-        *,
-        received: int = 0,
-        read: int = 0,
-        session: Session | None = None,
-        device: str = "",
-    ) -> bool:
-        """Move the user's cursors and tell the authors newly covered.
-
-        `device` has received it, which is to be written with it; False where that was not.
-        Over entries that the user may not see its cursors do not move: an author whom it
-        blocks must not learn that they arrived.
-        """
-        new = read or received
-        old = (room.read if read else room.received).get(user, 0)
-        old = max(old, room.members[user].joined - 1)
-        if new <= old:
-            return False
-        covered = room.covered(user, old, new)
-        if covered is None:
-            self._scheduler.spawn(self._move_far(user, room, old, received, read))
-            return False
-        has = (device, received) if device else ("", 0)
-        self._moved(user, room, covered, is_read=bool(read), session=session, has=has)
-        return True
-
-    def _moved(
-        self,
-        user: str,
-        room: Room,
-        covered: tuple[int, set[str]],
-        *,
-        is_read: bool,
-        session: Session | None = None,
-        has: tuple[str, int] = ("", 0),
-    ) -> None:
-        last, authors = covered
-        if last > room.received.get(user, 0):
-            room.received[user] = last
-        if is_read and last > room.read.get(user, 0):
-            room.read[user] = last
-            self._tell_own(user, room, session)
-        self._cursors.move(
-            CursorMove(
-                chat=room.chat,
-                user=user,
-                device=has[0],
-                device_received=has[1],
-                received=room.received.get(user, 0),
-                read=room.read.get(user, 0),
-                time_ms=self._clock.now_ms() if authors else 0,
-            )
-        )
-        if authors:
-            self._receipts.note(room, user, authors)
-
-    async def _move_far(self, user: str, room: Room, old: int, received: int, read: int) -> None:
-        """The cursor moved over entries that the room does not remember: read who wrote them."""
-        last, authors, at = old, set[str](), old
-        new = read or received
-        while at < new and at - old < COVERED_ENTRIES_MAX:
-            wish = Page(chat=room.chat, after=at, limit=COVERED_PAGE)
-            try:
-                [entries] = await self._messages.pages([wish])
-            except Answer:
-                return  # the next move covers these, too
-            entries = [entry for entry in entries if entry.seq <= new]
-            if not entries:
-                break
-            at = entries[-1].seq
-            seen = [entry for entry in entries if not entry.hidden or entry.sender == user]
-            last = seen[-1].seq if seen else last
-            authors |= {entry.sender for entry in seen}
-        if at < new and at - old >= COVERED_ENTRIES_MAX:
-            last = new
-        if room.members[user].active:  # it may have left meanwhile
-            self._moved(user, room, (last, authors - {user}), is_read=bool(read))
-
-    def _tell_own(self, user: str, room: Room, session: Session | None) -> None:
-        others = self._hub.of(user)
-        if len(others) > (session is not None):
-            cursor = Cursor(room.chat, room.received.get(user, 0), room.read[user])
-            self._hub.tell(user, encode(cursor), but=session)
+    def tick(self) -> None:
+        """What was acknowledged in groups since the last time. Before the receipts' own tick."""
+        self._progress.tick()
 
     # --- connecting ------------------------------------------------------------------
 
@@ -306,6 +199,7 @@ class Conversations:
         # From here on nothing waits: what is committed from now on is offered to the session.
         if session.state is State.CLOSED:
             return
+        self._progress.tick()  # the device may have acknowledged over its last connection
         overrides = dict(cursors or {})
         for position in positions:
             override = overrides.pop(position.chat, None)
@@ -369,7 +263,7 @@ class Conversations:
             room.member(user)
         except Answer:
             return
-        self._move(user, room, received=seq)
+        self._progress.user_has(user, room, seq)
 
 
 def _addressed(user: str, frame: Send) -> str:

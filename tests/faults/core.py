@@ -226,6 +226,7 @@ class Core:
     def tick(self) -> None:
         self.catchup.tick()
         self.journal.tick()
+        self.conversations.tick()
         self.receipts.tick()
         self.presences.tick()
         self.cursors.tick()
