@@ -183,7 +183,7 @@ class Conversations:
             self._progress.received(session, room, frame.seq)
 
     def tick(self) -> None:
-        """What was acknowledged in groups since the last time. Before the receipts' own tick."""
+        """What acknowledgements lead to and could wait. Before the receipts' own tick."""
         self._progress.tick()
 
     # --- connecting ------------------------------------------------------------------

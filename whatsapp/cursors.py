@@ -37,9 +37,17 @@ class Cursors:
     def move(self, move: CursorMove) -> None:
         key = (move.chat, move.user, move.device)
         before = self._moves.get(key)
-        if before is not None and not _is_further(before, move):
-            move = _furthest(before, move)
-        self._moves[key] = move
+        if before is None or (
+            # The later one says it all, as nearly always.
+            move.device_received >= before.device_received
+            and move.received >= before.received
+            and move.read >= before.read
+            and move.time_ms >= before.time_ms
+            and not before.rewind
+        ):
+            self._moves[key] = move
+        else:
+            self._moves[key] = _furthest(before, move)
 
     def device_at(self, chat: str, user: str, device: str, written: int) -> int:
         """Where the device is, whose cursor in the store is `written`: what waits counts too.
@@ -93,17 +101,6 @@ class Cursors:
         key = (move.chat, move.user, move.device)
         later = self._moves.get(key)
         self._moves[key] = move if later is None else _furthest(move, later)
-
-
-def _is_further(before: CursorMove, after: CursorMove) -> bool:
-    """Does the later one say it all? As nearly always."""
-    return (
-        after.device_received >= before.device_received
-        and after.received >= before.received
-        and after.read >= before.read
-        and after.time_ms >= before.time_ms
-        and not before.rewind
-    )
 
 
 def _furthest(before: CursorMove, after: CursorMove) -> CursorMove:

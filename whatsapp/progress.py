@@ -2,8 +2,9 @@
 
 An acknowledgement makes room in its session's window at once. What else it leads to (cursors
 to write, a receipt for the author) is done at once in a direct chat, where somebody looks at
-the ticks. In a group it is done at the next tick, once for each device, however much it has
-acknowledged since: else that would be the dearest part of a delivery to a busy room.
+the ticks. In a group, and for what a device sent itself, it is done at the next tick, once for
+each device, however much it has by then: else that would be the dearest part of a delivery to
+a busy room.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Progress:
         self._receipts = receipts
         self._clock = clock
         self._scheduler = scheduler
-        # Of groups: what the devices have, that nobody was told of yet.
+        # What devices have, for the next tick.
         self._gathered: dict[tuple[Session, Room], int] = {}
 
     def __len__(self) -> int:
@@ -69,7 +70,10 @@ class Progress:
             raise BadRequest(f"chat {chat} ends at seq {room.head}; {seq} is beyond it")
         new = session.received(chat, seq)
         if new is not None:
-            self.device_has(session, room, new)
+            if room.group:
+                self._gathered[session, room] = new
+            else:
+                self._has(session, room, new)
         if session.behind:
             self._catchup.wake(session)
         return True
@@ -80,23 +84,21 @@ class Progress:
             self._move(session.user, room, read=seq, session=session)
 
     def device_has(self, session: Session, room: Room, seq: int) -> None:
-        """The device's own cursor is at `seq` now, and the user's at least there."""
-        if room.group:
-            self._gathered[session, room] = seq
-        else:
-            self._has(session, room, seq)
+        """It sent that itself, so it has it. Nobody waits to be told: the tick does the rest."""
+        self._gathered[session, room] = seq
 
     def user_has(self, user: str, room: Room, seq: int) -> None:
         """A device of the user has it; that device's own cursor is moved already."""
         self._move(user, room, received=seq)
 
     def tick(self) -> None:
-        """What was acknowledged in groups. At once where somebody must know it: repeatable."""
+        """Do what was put off. Repeatable: at once where somebody must know it."""
         gathered, self._gathered = self._gathered, {}
         for (session, room), seq in gathered.items():
             self._has(session, room, seq)
 
     def _has(self, session: Session, room: Room, seq: int) -> None:
+        """The device's own cursor is at `seq` now, and the user's at least there."""
         user, device = session.user, session.device
         if not self._move(user, room, received=seq, device=device):
             self._cursors.move(

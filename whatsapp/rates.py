@@ -42,10 +42,14 @@ class Bucket:
 
     def take(self, now: float, cost: float = 1.0) -> float:
         """Pay `cost` and return 0.0; or pay nothing and return the seconds to wait."""
-        self._fill(now)
-        if cost <= self._level:  # as nearly always
-            self._level -= cost
+        level = self._level
+        if now > self._then:
+            level = min(self._burst, level + (now - self._then) * self._per_second)
+            self._then = now
+        if cost <= level:  # as nearly always
+            self._level = level - cost
             return 0.0
+        self._level = level
         wait = self.wait(now, cost)
         if wait == 0.0:
             self.pay(cost)
