@@ -87,6 +87,7 @@ async def _serve(config: Config, options: Options, listening: Listening, began: 
         # What is there now stays; the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        metrics.watch_collector(app.metrics.gc_pause_seconds)
         name = await stop.wanted()
         log.info("stopping signal=%s timeout_seconds=%s", name, drain_seconds)
     stop.over()
