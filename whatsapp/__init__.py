@@ -25,7 +25,7 @@ Alice's phone sends a text to Bob:
 
         ← {"type":"message","chat":"alice:bob","seq":42,"from":"alice","text":"hi",…}
 
-9.  Bob's phone answers `received`: `progress.py` moves his cursors (`cursors.py` writes them,
+9.  Bob's phone answers `received`: `acks.py` moves his cursors (`cursors.py` writes them,
     a little later, many at once), and `receipts.py` tells Alice.
 
 Beside this road: `group.py` (a change of a group is an entry like a text, in the same order),

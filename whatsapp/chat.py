@@ -34,7 +34,7 @@ from whatsapp.model import (
     pair,
     user_id,
 )
-from whatsapp.progress import Progress
+from whatsapp.acks import Acks
 from whatsapp.rates import Rates
 from whatsapp.receipts import Receipts, direct_receipt
 from whatsapp.resources import Posted
@@ -85,7 +85,7 @@ class Conversations:
         self._rates = rates
         self._scheduler = scheduler
         self._text_bytes_max = text_bytes_max
-        self._progress = Progress(
+        self._acks = Acks(
             messages=messages,
             hub=hub,
             catchup=catchup,
@@ -99,7 +99,7 @@ class Conversations:
             hub=hub,
             clock=clock,
             scheduler=scheduler,
-            device_has=self._progress.device_has,
+            device_has=self._acks.device_has,
         )
 
     # --- sending ---------------------------------------------------------------------
@@ -163,7 +163,7 @@ class Conversations:
         room = self._rooms.get(frame.chat)
         if room is None or not room.head:
             return self._cursor_later(session, frame)
-        self._progress.received(session, room, frame.seq)
+        self._acks.received(session, room, frame.seq)
         return None
 
     def read(self, session: Session, frame: Read) -> Later:
@@ -171,20 +171,20 @@ class Conversations:
         room = self._rooms.get(frame.chat)
         if room is None or not room.head:
             return self._cursor_later(session, frame)
-        self._progress.read(session, room, frame.seq)
+        self._acks.read(session, room, frame.seq)
         return None
 
     async def _cursor_later(self, session: Session, frame: Received | Read) -> None:
         chat = chat_id(frame.chat)
         room = await self._rooms.existing(chat)
         if isinstance(frame, Read):
-            self._progress.read(session, room, frame.seq)
+            self._acks.read(session, room, frame.seq)
         else:
-            self._progress.received(session, room, frame.seq)
+            self._acks.received(session, room, frame.seq)
 
     def tick(self) -> None:
         """What acknowledgements lead to and could wait. Before the receipts' own tick."""
-        self._progress.tick()
+        self._acks.tick()
 
     # --- connecting ------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class Conversations:
         # From here on nothing waits: what is committed from now on is offered to the session.
         if session.state is State.CLOSED:
             return
-        self._progress.tick()  # the device may have acknowledged over its last connection
+        self._acks.tick()  # the device may have acknowledged over its last connection
         overrides = dict(cursors or {})
         for position in positions:
             override = overrides.pop(position.chat, None)
@@ -263,7 +263,7 @@ class Conversations:
             room.member(user)
         except Answer:
             return
-        self._progress.user_has(user, room, seq)
+        self._acks.user_has(user, room, seq)
 
 
 def _addressed(user: str, frame: Send) -> str:

@@ -41,7 +41,7 @@ async def test_cursors_are_written_before_the_store_is_closed(tmp_path):
             await app.auth.add_user(name, "a long road home")
         await app.conversations.post(Actor("ann", ""), "ann:ben", "12345678", "hi", None)
         room = await app.rooms.existing("ann:ben")
-        app.conversations._progress._move("ben", room, read=1)
+        app.conversations._acks._move("ben", room, read=1)
         assert len(app.cursors) == 1
     async with open_app(config) as app:
         [line] = await app.histories.lines(Actor("ben", ""), 10, None)

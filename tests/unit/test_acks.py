@@ -47,7 +47,7 @@ def test_in_a_group_many_acknowledgements_of_a_device_are_one_move_and_one_recei
     for seq in (3, 4, 5):
         world.say(bob, Received(group, seq))
     assert moves(world) == []
-    assert len(world.core.conversations._progress) == 1
+    assert len(world.core.conversations._acks) == 1
     assert bob.session.outstanding == 0  # its window has room at once
     world.core.conversations.tick()
     assert moves(world) == [("bob", "bob-phone", 5, 5)]
@@ -100,4 +100,4 @@ def test_a_stranger_acknowledges_nothing(world):
     cid = world.connect("cid")
     world.say(cid, Received(group, 1))
     assert cid.error() == "not_found"
-    assert len(world.core.conversations._progress) == 0
+    assert len(world.core.conversations._acks) == 0

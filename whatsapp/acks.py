@@ -26,7 +26,7 @@ COVERED_ENTRIES_MAX = 10_000
 COVERED_PAGE = 200
 
 
-class Progress:
+class Acks:
     """Moves the cursors of sessions, devices and users, and notes whom to tell."""
 
     def __init__(  # noqa: PLR0913 — built in one place, by keyword
