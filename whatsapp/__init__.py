@@ -25,8 +25,8 @@ Alice's phone sends a text to Bob:
 
         ← {"type":"message","chat":"alice:bob","seq":42,"from":"alice","text":"hi",…}
 
-9.  Bob's phone answers `received`: `chat.py` moves his cursors (`cursors.py` writes them, a
-    little later, many at once), and `receipts.py` tells Alice.
+9.  Bob's phone answers `received`: `acks.py` moves his cursors (`cursors.py` writes them,
+    a little later, many at once), and `receipts.py` tells Alice.
 
 Beside this road: `group.py` (a change of a group is an entry like a text, in the same order),
 `presence.py`, `auth.py` and `people.py`, `history.py` (reading). `web.py` and `rest.py` are

@@ -7,27 +7,22 @@ handled one after the other, so their order holds either way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
-from whatsapp.catchup import Catchup
+from whatsapp.acks import Acks
 from whatsapp.clock import Clock, Scheduler
-from whatsapp.cursors import Cursors
 from whatsapp.errors import (
-    Answer,
     BadRequest,
     NotFound,
-    NotMember,
     TooLarge,
 )
 from whatsapp.hub import Hub
-from whatsapp.interfaces import ChatStore, MessageStore
+from whatsapp.interfaces import MessageStore
 from whatsapp.journal import Journal
 from whatsapp.model import (
     TEXT_BYTES_MAX,
     Actor,
-    CursorMove,
-    Page,
     direct_chat,
     is_group,
     message_id,
@@ -35,14 +30,12 @@ from whatsapp.model import (
     user_id,
 )
 from whatsapp.rates import Rates
-from whatsapp.receipts import Receipts
 from whatsapp.resources import Posted
 from whatsapp.room import NO_SUCH_CHAT, Room, Rooms
 from whatsapp.sending import Desk, Said, Sending
 from whatsapp.session import Session
 from whatsapp.wire import (
     TEXT_ENCODED_BYTES_MAX,
-    Cursor,
     Read,
     Received,
     Send,
@@ -52,10 +45,6 @@ from whatsapp.wire import (
 
 Later = Coroutine[Any, Any, None] | None
 
-# How many entries that a cursor passed at once are looked at to find whom to tell.
-COVERED_ENTRIES_MAX = 10_000
-COVERED_PAGE = 200
-
 
 class Conversations:
     """Direct chats and groups alike: a chat is one log."""
@@ -64,39 +53,28 @@ class Conversations:
         self,
         *,
         messages: MessageStore,
-        chats: ChatStore,
         rooms: Rooms,
         journal: Journal,
         hub: Hub,
-        catchup: Catchup,
-        cursors: Cursors,
-        receipts: Receipts,
+        acks: Acks,
         rates: Rates,
         clock: Clock,
         scheduler: Scheduler,
         text_bytes_max: int = TEXT_BYTES_MAX,
         said: Said | None = None,
-        moved: Callable[[Room, str], None] | None = None,
     ) -> None:
-        self._elsewhere = moved
-        self._messages = messages
-        self._chats = chats
         self._rooms = rooms
         self._journal = journal
-        self._hub = hub
-        self._catchup = catchup
-        self._cursors = cursors
-        self._receipts = receipts
         self._rates = rates
-        self._clock = clock
         self._scheduler = scheduler
         self._text_bytes_max = text_bytes_max
+        self._acks = acks
         self._desk = Desk(
             messages=messages,
             hub=hub,
             clock=clock,
             scheduler=scheduler,
-            device_has=self.device_has,
+            device_has=acks.device_has,
             said=said,
         )
 
@@ -161,7 +139,7 @@ class Conversations:
         room = self._rooms.get(frame.chat)
         if room is None or frame.seq > room.head:
             return self._cursor_later(session, frame)
-        self._received(session, room, frame.seq)
+        self._acks.received(session, room, frame.seq)
         return None
 
     def read(self, session: Session, frame: Read) -> Later:
@@ -169,135 +147,16 @@ class Conversations:
         room = self._rooms.get(frame.chat)
         if room is None or frame.seq > room.head:
             return self._cursor_later(session, frame)
-        if self._received(session, room, frame.seq):
-            self._move(session.user, room, read=frame.seq, session=session)
+        self._acks.read(session, room, frame.seq)
         return None
 
     async def _cursor_later(self, session: Session, frame: Received | Read) -> None:
         chat = chat_id(frame.chat)
         room = await self._rooms.existing(chat)
-        if self._received(session, room, frame.seq) and isinstance(frame, Read):
-            self._move(session.user, room, read=frame.seq, session=session)
-
-    def _received(self, session: Session, room: Room, seq: int) -> bool:
-        """False for a former member: it acknowledges its last entries, and that is the end."""
-        member = room.ever(session.user)
-        if not member.active:
-            if seq > member.left:
-                raise NotMember("you are no longer a member of this group")
-            return False
-        if seq > max(room.head, session.position(room.chat)):
-            raise BadRequest(f"chat {room.chat} ends at seq {room.head}; {seq} is beyond it")
-        new = session.received(room.chat, seq)
-        if new is not None:
-            self.device_has(session, room, new)
-        if session.behind:
-            self._catchup.wake(session)
-        return True
-
-    def user_has(self, user: str, room: Room, seq: int) -> None:
-        """One of the user's devices has all up to `seq`."""
-        self._move(user, room, received=seq)
-
-    def device_has(self, session: Session, room: Room, seq: int) -> None:
-        """The device's own cursor is at `seq` now, and the user's at least there."""
-        move = CursorMove(
-            chat=room.chat, user=session.user, device=session.device, device_received=seq
-        )
-        if not self._move(session.user, room, received=seq, move=move):
-            self._cursors.move(move)
-
-    def _move(
-        self,
-        user: str,
-        room: Room,
-        *,
-        received: int = 0,
-        read: int = 0,
-        session: Session | None = None,
-        move: CursorMove | None = None,
-    ) -> bool:
-        """Move the user's cursors and tell the authors newly covered.
-
-        `move` is a move of a device, to be written with it; False where it was not.
-        Over entries that the user may not see its cursors do not move: an author whom it
-        blocks must not learn that they arrived.
-        """
-        first = room.members[user].joined - 1
-        old_received = max(room.received.get(user, 0), first)
-        old_read = max(room.read.get(user, 0), first)
-        old = old_read if read else old_received
-        new = read or received
-        if new <= old:
-            return False
-        covered = room.covered(user, old, new)
-        if covered is None:
-            self._scheduler.spawn(self._move_far(user, room, old, received, read, session))
-            return False
-        self._moved(user, room, covered, is_read=bool(read), session=session, move=move)
-        return True
-
-    def _moved(
-        self,
-        user: str,
-        room: Room,
-        covered: tuple[int, set[str]],
-        *,
-        is_read: bool,
-        session: Session | None = None,
-        move: CursorMove | None = None,
-    ) -> None:
-        last, authors = covered
-        if last > room.received.get(user, 0):
-            room.received[user] = last
-        if is_read and last > room.read.get(user, 0):
-            room.read[user] = last
-            self._tell_own(user, room, session)
-        self._cursors.move(
-            CursorMove(
-                chat=room.chat,
-                user=user,
-                device="" if move is None else move.device,
-                device_received=0 if move is None else move.device_received,
-                received=room.received.get(user, 0),
-                read=room.read.get(user, 0),
-                time_ms=self._clock.now_ms() if authors else 0,
-            )
-        )
-        self._receipts.note(room, user, authors)
-
-    async def _move_far(
-        self, user: str, room: Room, old: int, received: int, read: int, session: Session | None
-    ) -> None:
-        """The cursor moved over entries that the room does not remember: read who wrote them."""
-        last, authors, at = old, set[str](), old
-        new = read or received
-        while at < new and at - old < COVERED_ENTRIES_MAX:
-            wish = Page(chat=room.chat, after=at, limit=COVERED_PAGE)
-            try:
-                [entries] = await self._messages.pages([wish])
-            except Answer:
-                return  # the next move covers these, too
-            entries = [entry for entry in entries if entry.seq <= new]
-            if not entries:
-                break
-            at = entries[-1].seq
-            seen = [entry for entry in entries if not entry.hidden or entry.sender == user]
-            last = seen[-1].seq if seen else last
-            authors |= {entry.sender for entry in seen}
-        if at < new and at - old >= COVERED_ENTRIES_MAX:
-            last = new
-        if room.members[user].active:  # it may have left meanwhile
-            covered = (last, authors - {user})
-            self._moved(user, room, covered, is_read=bool(read), session=session)
-
-    def _tell_own(self, user: str, room: Room, session: Session | None) -> None:
-        others = self._hub.of(user)
-        if len(others) > (session is not None):
-            cursor = Cursor(room.chat, room.received.get(user, 0), room.read[user])
-            self._hub.tell(user, encode(cursor), but=session)
-        if self._elsewhere is not None:
-            self._elsewhere(room, user)
+        if isinstance(frame, Read):
+            self._acks.read(session, room, frame.seq)
+        else:
+            self._acks.received(session, room, frame.seq)
 
 
 def _addressed(user: str, frame: Send) -> str:

@@ -18,7 +18,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
 from msgspec import Struct
@@ -32,6 +32,8 @@ from whatsapp.wire import (
     CLOSE_TOO_SLOW,
 )
 
+# By its class, an enum's member costs a call each time (in Python 3.11).
+KIND_TEXT = WSMsgType.TEXT
 TEXT, BINARY, CLOSE, PING, PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
 CONTROL_PAYLOAD_BYTES_MAX = 125
 LENGTH_16_BITS_MAX = 0xFFFF
@@ -69,6 +71,7 @@ class Connection:
         "_closing",
         "_drained",
         "_drained_at",
+        "_heard",
         "_heard_at",
         "_loop",
         "_metrics",
@@ -77,6 +80,7 @@ class Connection:
         "_settings",
         "_transport",
         "_written",
+        "buffered_bytes",
         "close_code",
         "close_reason",
         "ended",
@@ -85,6 +89,8 @@ class Connection:
 
     receiver: Receiver
     ended: Callable[[], None]
+    # What was written and has not left this process.
+    buffered_bytes: Callable[[], int]
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
@@ -92,13 +98,14 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._response: web.WebSocketResponse[bool] | None = None
-        self._closing = False
+        self._closing = self._heard = False
         self._abort_timer: asyncio.TimerHandle | None = None
         self._heard_at = self._pinged_at = self._drained_at = self._loop.time()
         self._written = self._drained = 0
         self.close_code = 0
         self.close_reason = ""
         self.ended = _nobody_asked
+        self.buffered_bytes = int  # nothing, before there is a socket
 
     # --- the life of it --------------------------------------------------------------
 
@@ -123,6 +130,7 @@ class Connection:
     def attach(self, transport: asyncio.Transport) -> None:
         """This is the socket."""
         self._transport = transport
+        self.buffered_bytes = transport.get_write_buffer_size
         _tune(transport.get_extra_info("socket"))
 
     async def run(self) -> None:
@@ -130,32 +138,40 @@ class Connection:
         response = self._response
         assert response is not None  # `open` came first
         try:
-            while not self._take_end(message := await response.receive()):
-                later = self._take(message.type, message.data)
+            while True:
+                kind, data, _ = await response.receive()
+                if kind is not KIND_TEXT and self._take_end(kind, data):
+                    break
+                later = self._take(kind, data)
                 if later is not None:
                     await later
         finally:
             self._end()
             self.ended()
 
-    def _take(self, kind: WSMsgType, data: bytes) -> Awaitable[None] | None:
-        self._heard_at = self._loop.time()
+    def _take_text(self, data: bytes) -> Awaitable[None] | None:
+        self._heard = True
         if self._closing:
             return None
-        if kind is WSMsgType.TEXT:
-            if not _is_utf8(data):
-                self.close(CLOSE_BROKEN_FRAME, "not UTF-8")
-                return None
-            return self.receiver.text(data)
+        if not data.isascii() and not _is_utf8(data):
+            self.close(CLOSE_BROKEN_FRAME, "not UTF-8")
+            return None
+        return self.receiver.text(data)
+
+    def _take(self, kind: WSMsgType, data: bytes) -> Awaitable[None] | None:
+        if kind is KIND_TEXT:
+            return self._take_text(data)
+        self._heard = True
+        if self._closing:
+            return None
         if kind is WSMsgType.BINARY:
             return self.receiver.binary(data)
         if kind is WSMsgType.PING:
             self._write(_frame(PONG, data))
         return None
 
-    def _take_end(self, message: object) -> bool:
+    def _take_end(self, kind: WSMsgType, data: Any) -> bool:
         """Is this the end? Then note why, and answer the peer's close with the same code."""
-        kind, data = message.type, message.data  # type: ignore[attr-defined]
         if kind is WSMsgType.CLOSE:
             code = int(data) or CLOSE_NORMAL
             if code in RESERVED_CODES:  # aiohttp lets one of them through
@@ -197,18 +213,15 @@ class Connection:
         """Text frames, in one write."""
         if self._closing:
             return
-        parts: list[bytes] = []
-        for frame in frames:
-            parts += (_header(TEXT, len(frame)), frame)
         self._metrics.frames_sent.value += len(frames)
-        self._write(b"".join(parts))
+        if len(frames) == 1:
+            self._write(_text_frame(frames[0]))
+        else:
+            self._write(b"".join(map(_text_frame, frames)))
 
     def write_binary(self, data: bytes) -> None:
         if not self._closing:
             self._write(_frame(BINARY, data))
-
-    def buffered_bytes(self) -> int:
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame after what was written; reset if the peer does not answer it."""
@@ -240,6 +253,8 @@ class Connection:
 
     def beat(self, now: float) -> None:
         """To be called about once a second: ping, and end what is silent or stuck."""
+        if self._heard:
+            self._heard, self._heard_at = False, now
         if self._closing:
             return
         interval = self._settings.heartbeat_seconds
@@ -279,8 +294,6 @@ class Strict:
 
 
 def _is_utf8(data: bytes) -> bool:
-    if data.isascii():
-        return True
     try:
         data.decode()
     except UnicodeDecodeError:
@@ -295,6 +308,17 @@ def _header(first: int, length: int) -> bytes:
     if length <= LENGTH_16_BITS_MAX:
         return struct.pack("!BBH", first, 126, length)
     return struct.pack("!BBQ", first, 127, length)
+
+
+def _text_frame(payload: bytes) -> bytes:
+    """A text frame. The same payload often goes to many sockets in a row: framed once."""
+    global _last_payload, _last_text_frame
+    if payload is not _last_payload:
+        _last_payload, _last_text_frame = payload, _header(TEXT, len(payload)) + payload
+    return _last_text_frame
+
+
+_last_payload = _last_text_frame = b""
 
 
 def _frame(first: int, payload: bytes) -> bytes:

@@ -37,7 +37,17 @@ class Cursors:
     def move(self, move: CursorMove) -> None:
         key = (move.chat, move.user, move.device)
         before = self._moves.get(key)
-        self._moves[key] = move if before is None else _furthest(before, move)
+        if before is None or (
+            # The later one says it all, as nearly always.
+            move.device_received >= before.device_received
+            and move.received >= before.received
+            and move.read >= before.read
+            and move.time_ms >= before.time_ms
+            and not before.rewind
+        ):
+            self._moves[key] = move
+        else:
+            self._moves[key] = _furthest(before, move)
 
     def device_at(self, chat: str, user: str, device: str, written: int) -> int:
         """Where the device is, whose cursor in the store is `written`: what waits counts too.
@@ -95,14 +105,6 @@ class Cursors:
 
 def _furthest(before: CursorMove, after: CursorMove) -> CursorMove:
     """Both moves as one. A rewind that came after counts as it is."""
-    if (
-        not before.rewind
-        and after.device_received >= before.device_received
-        and after.received >= before.received
-        and after.read >= before.read
-        and after.time_ms >= before.time_ms
-    ):
-        return after  # as nearly always
     rewind = after.rewind or before.rewind
     if after.rewind:
         device_received = after.device_received

@@ -1,26 +1,31 @@
-"""What aiohttp's frame reader does not look at: masks, and broken text before its message ends.
+"""The common case of reading frames, and what aiohttp's frame reader does not look at.
 
-A server must refuse frames that are not masked (RFC 6455, 5.1), and should refuse text at its
-first broken byte. The reader does neither; this looks at the bytes in front of it. Nearly
-always they are whole messages: then a look at each one's first bytes is all, a third of a
-microsecond. Only what comes in pieces is unmasked here a second time; whole texts are checked
-when they are handled.
+Nearly always what comes is one whole text, or a few: `whole_texts` unmasks them, and that is
+all. For anything else there is aiohttp's reader. But a server must refuse frames that are not
+masked (RFC 6455, 5.1), and should refuse text at its first broken byte; the reader does
+neither, so `look` is given the bytes first. Only what comes in pieces is unmasked there a
+second time; whole texts are checked when they are handled.
 """
 
 from __future__ import annotations
 
 import codecs
 
+from aiohttp._websocket.helpers import websocket_mask
+
 from whatsapp.errors import ProtocolViolation
 from whatsapp.wire import CLOSE_BROKEN_FRAME
 
 CLOSE_PROTOCOL_ERROR = 1002
+FINAL_TEXT = 0x81
 FINAL, MASKED, OPCODE = 0x80, 0x80, 0x0F
 CONTINUATION, TEXT, CONTROL = 0x0, 0x1, 0x8
 # What says how long the rest of a header is.
 HEAD_BYTES = 2
 # Header with a mask, and a length that is in its second byte.
 SHORT_HEADER_BYTES = 6
+# With a length in two more; no text of ours is so short that it would not be there.
+LONG_HEADER_BYTES = 8
 SHORT_PAYLOAD_BYTES_MAX = 125
 # What the second byte says where the length follows, and in how many bytes.
 LONG, LONG_BYTES = 126, 2
@@ -55,6 +60,30 @@ class Framing:
     def idle(self) -> bool:
         """Has all that began ended, too?"""
         return self._final and not self._left and not self._head
+
+    def whole_texts(self, data: bytes, payload_bytes_max: int) -> list[bytes] | None:
+        """What `data` says, if it is nothing but whole texts of that size; else None: `look`."""
+        if not self._final or self._left or self._head:
+            return None
+        texts: list[bytes] = []
+        position, size = 0, len(data)
+        while position < size:
+            if data[position] != FINAL_TEXT or size - position < LONG_HEADER_BYTES:
+                return None
+            length = data[position + 1] - MASKED
+            start = position + SHORT_HEADER_BYTES
+            if length == LONG:
+                length = data[position + 2] << 8 | data[position + 3]
+                start += LONG_BYTES
+            elif length > LONG:
+                return None
+            position = start + length
+            if length < 0 or length > payload_bytes_max or position > size:
+                return None
+            text = bytearray(data[start:position])
+            websocket_mask(data[start - 4 : start], text)
+            texts.append(bytes(text))
+        return texts
 
     def look(self, data: bytes) -> None:
         """`ProtocolViolation` for what must not be handed on."""

@@ -92,15 +92,13 @@ class Hub:
 
     def deliver(self, entry: Entry, readers: Iterable[str], *, origin: Session | None) -> None:
         """Offer a committed entry to the sessions of its readers. `origin` has it already."""
-        sessions = self._sessions
-        frame = message_frame(entry, entry.sender)
+        chat, seq, sender, sessions = entry.chat, entry.seq, entry.sender, self._sessions
+        frame = message_frame(entry, sender)
+        for_others = message_frame(entry, "") if entry.hidden else frame
         for user in readers:
             for session in sessions.get(user, ()):
                 if session is not origin:
-                    shown = not entry.hidden or user == entry.sender
-                    session.offer(
-                        entry.chat, entry.seq, frame if shown else message_frame(entry, user)
-                    )
+                    session.offer(chat, seq, frame if user == sender else for_others)
                 if session.behind:
                     self._wake(session)
 

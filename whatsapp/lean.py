@@ -1,13 +1,15 @@
 """The quick way to read a socket: aiohttp's handshake and frame reader, without its tasks.
 
 After the handshake the transport is taken from aiohttp's HTTP protocol and given to a
-`LeanConnection`, which feeds aiohttp's compiled frame reader itself and hands each frame on
-within the same call. No task, no queue, no future per connection. What it costs: we answer
-pings, count what the peer does not take, and end the sockets at shutdown ourselves (all of
-it in `connection.py`, which does so for the plain way, too), and we rest on names of
-aiohttp's that are not public: its version is pinned, and `tests/unit/test_lean.py` fails
-where one of them changes. `[server] reader = "plain"` is the way without them; every test of
-connections runs over both.
+`LeanConnection`. What it reads is nearly always one whole text, or a few: these are unmasked
+and handed on within the same call. For anything else (pieces, control frames, what breaks the
+protocol) it feeds aiohttp's compiled frame reader. No task, no queue, no future per connection.
+
+What it costs: we answer pings, count what the peer does not take, and end the sockets at
+shutdown ourselves (all of it in `connection.py`, which does so for the plain way, too), and we
+rest on names of aiohttp's that are not public: its version is pinned, and
+`tests/unit/test_lean.py` fails where one of them changes. `[server] reader = "plain"` is the
+way without them; every test of connections runs over both.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import base64
 import hashlib
 from collections import deque
 from collections.abc import Awaitable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from aiohttp import WebSocketError, WSMsgType, web
 from aiohttp._websocket.models import WSMessage, WSMessageTextBytes
@@ -25,7 +27,7 @@ from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_websocket import WS_KEY, WebSocketReader
 
-from whatsapp.connection import Connection
+from whatsapp.connection import KIND_TEXT, Connection
 from whatsapp.errors import ProtocolViolation
 from whatsapp.framing import Framing
 
@@ -49,7 +51,7 @@ class LeanConnection(Connection, asyncio.Protocol):
         http, transport = request.protocol, request.transport
         if transport is None:
             raise ConnectionResetError("the peer left during the handshake")
-        self._backlog: deque[Frame] | None = None
+        self._backlog: deque[tuple[WSMsgType, Any]] | None = None
         self._framing = Framing()
         self._reader = WebSocketReader(
             _Taker(self), self._settings.frame_bytes_max + 1, compress=False, decode_text=False
@@ -77,6 +79,20 @@ class LeanConnection(Connection, asyncio.Protocol):
     # --- what the loop calls -----------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        texts = self._framing.whole_texts(data, self._settings.frame_bytes_max)
+        if texts is None:
+            self._read(data)
+            return
+        for text in texts:
+            if self._backlog is not None:
+                self._backlog.append((KIND_TEXT, text))
+                continue
+            later = self._take_text(text)
+            if later is not None:
+                self._wait_for(later)
+
+    def _read(self, data: bytes) -> None:
+        """What is not just whole texts: aiohttp's reader calls `take` for each whole frame."""
         try:
             self._framing.look(data)
         except ProtocolViolation as violation:
@@ -89,28 +105,20 @@ class LeanConnection(Connection, asyncio.Protocol):
         """The peer sends no more; the transport closes itself."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._take_end(_LOST)
+        self._take_end(WSMsgType.CLOSED, None)
         self._end()
         self.ended()
 
     # --- what the reader calls ---------------------------------------------------------
 
-    def take(self, frame: Frame) -> None:
+    def take(self, kind: WSMsgType, data: Any) -> None:
         """One whole frame. While an earlier one waits for the store, the rest wait in line."""
         if self._backlog is not None:
-            self._backlog.append(frame)
-            return
-        kind = frame.type
-        if kind is not WSMsgType.TEXT and self._take_end(frame):
+            self._backlog.append((kind, data))
+        elif kind is not KIND_TEXT and self._take_end(kind, data):
             self._end()
-            return
-        later = self._take(kind, frame.data)
-        if later is not None:
-            self._backlog = deque()
-            self._pause()
-            task = self._loop.create_task(self._catch_up(later))
-            _waiting.add(task)
-            task.add_done_callback(_waiting.discard)
+        elif (later := self._take(kind, data)) is not None:
+            self._wait_for(later)
 
     def broken(self, error: BaseException) -> None:
         """The peer broke the protocol, as the reader sees it: 1002, 1007 or 1009."""
@@ -118,16 +126,23 @@ class LeanConnection(Connection, asyncio.Protocol):
         self.close(code, str(error))
         self._end()
 
+    def _wait_for(self, later: Awaitable[None]) -> None:
+        self._backlog = deque()
+        self._pause()
+        task = self._loop.create_task(self._catch_up(later))
+        _waiting.add(task)
+        task.add_done_callback(_waiting.discard)
+
     async def _catch_up(self, later: Awaitable[None]) -> None:
         await later
         backlog = self._backlog
         while backlog:
-            frame = backlog.popleft()
-            if self._take_end(frame):
+            kind, data = backlog.popleft()
+            if kind is not KIND_TEXT and self._take_end(kind, data):
                 self._backlog = None
                 self._end()
                 return
-            again = self._take(frame.type, frame.data)
+            again = self._take(kind, data)
             if again is not None:
                 await again
         self._backlog = None
@@ -152,7 +167,7 @@ class _Taker(WebSocketDataQueue):
         self.connection = connection
 
     def feed_data(self, data: Frame, size: int) -> None:
-        self.connection.take(data)
+        self.connection.take(data.type, data.data)
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         self.connection.broken(exc)
@@ -171,7 +186,6 @@ class _Handed(web.StreamResponse):
         pass
 
 
-_LOST = WSMessage(WSMsgType.CLOSED, None, None)
 # The loop holds tasks weakly.
 _waiting: set[asyncio.Task[None]] = set()
 

@@ -7,6 +7,7 @@ an attribute: `metrics.frames_received.value += 1`. A gauge is set the same way,
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import sys
@@ -196,6 +197,11 @@ class Metrics:
         self.loop_lag_seconds = add(
             Gauge(), "whatsapp_loop_lag_seconds", "How late the event loop ran its last timer."
         )
+        self.gc_pause_seconds = add(
+            Histogram(SECONDS_BUCKETS),
+            "whatsapp_gc_pause_seconds",
+            "Runs of the garbage collector, in which nothing else runs.",
+        )
         self.build_info = add(
             Info(version=version, store=store), "whatsapp_build_info", "Version and store."
         )
@@ -242,6 +248,20 @@ class Metrics:
     def _add(self, metric: M, name: str, about: str) -> M:
         self._table.append((name, about, metric))
         return metric
+
+
+def watch_collector(pauses: Histogram) -> None:
+    """Observe each run of the garbage collector from now on, for the rest of the process."""
+    began = 0.0
+
+    def seen(phase: str, about: dict[str, int]) -> None:
+        nonlocal began
+        if phase == "start":
+            began = time.perf_counter()
+        else:
+            pauses.observe(time.perf_counter() - began)
+
+    gc.callbacks.append(seen)
 
 
 def process_age_seconds() -> float | None:

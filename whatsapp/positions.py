@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from whatsapp.acks import Acks
 from whatsapp.catchup import SYNCED, Catchup
 from whatsapp.clock import Scheduler
 from whatsapp.cursors import Cursors
@@ -11,7 +12,7 @@ from whatsapp.errors import Answer, BadRequest, NotFound, Refusal
 from whatsapp.interfaces import ChatStore
 from whatsapp.model import CursorMove, Position
 from whatsapp.receipts import direct_receipt
-from whatsapp.room import NO_SUCH_CHAT, Room, Rooms
+from whatsapp.room import NO_SUCH_CHAT, Rooms
 from whatsapp.session import Session, State
 from whatsapp.wire import error_frame
 
@@ -22,7 +23,7 @@ UNWRITTEN_MS = 2_000
 
 
 class Positions:
-    """`user_has(user, room, seq)`: one of the user's devices turns out to have all up to `seq`."""
+    """Of the devices that are connected here."""
 
     def __init__(
         self,
@@ -32,14 +33,14 @@ class Positions:
         catchup: Catchup,
         cursors: Cursors,
         scheduler: Scheduler,
-        user_has: Callable[[str, Room, int], None],
+        acks: Acks,
     ) -> None:
         self._chats = chats
         self._rooms = rooms
         self._catchup = catchup
         self._cursors = cursors
         self._scheduler = scheduler
-        self._user_has = user_has
+        self._acks = acks
 
     async def begin(
         self, session: Session, cursors: Mapping[str, int] | None, *, away_since_ms: int
@@ -52,6 +53,7 @@ class Positions:
         # From here on nothing waits: what is committed from now on is offered to the session.
         if session.state is State.CLOSED:
             return
+        self._acks.tick()  # the device may have acknowledged over its last connection
         overrides = dict(cursors or {})
         for position in positions:
             override = overrides.pop(position.chat, None)
@@ -151,7 +153,7 @@ class Positions:
             room.member(user)
         except Answer:
             return
-        self._user_has(user, room, seq)
+        self._acks.user_has(user, room, seq)
 
 
 def _refuse_cursor(session: Session, position: Position, override: int) -> None:

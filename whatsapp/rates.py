@@ -42,6 +42,14 @@ class Bucket:
 
     def take(self, now: float, cost: float = 1.0) -> float:
         """Pay `cost` and return 0.0; or pay nothing and return the seconds to wait."""
+        level = self._level
+        if now > self._then:
+            level = min(self._burst, level + (now - self._then) * self._per_second)
+            self._then = now
+        if cost <= level:  # as nearly always
+            self._level = level - cost
+            return 0.0
+        self._level = level
         wait = self.wait(now, cost)
         if wait == 0.0:
             self.pay(cost)
@@ -108,6 +116,11 @@ class Rates:
             return
         now = self._clock.monotonic()
         buckets = self._of(kind, key, now)
+        if len(buckets) == 1:
+            wait = buckets[0].take(now, cost)
+            if wait > 0.0:
+                raise _refusal(self._limits[kind].sentence, wait)
+            return
         wait = max(bucket.wait(now, cost) for bucket in buckets)
         if wait > 0.0:
             raise _refusal(self._limits[kind].sentence, wait)

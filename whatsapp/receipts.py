@@ -30,13 +30,16 @@ class Receipts:
         self._group: dict[tuple[Room, str], set[str]] = {}
 
     def note(self, room: Room, reader: str, authors: set[str]) -> None:
-        """`reader`'s cursors moved over messages of these authors."""
-        if not authors:
-            return
-        waiting = self._group if room.group else self._direct
-        if not self._direct and not room.group:
-            self._scheduler.soon(self._flush_direct)
-        waiting.setdefault((room, reader), set()).update(authors)
+        """`reader`'s cursors moved over messages of these authors. The set is ours from here on."""
+        if room.group:
+            waiting = self._group
+        else:
+            waiting = self._direct
+            if not waiting:
+                self._scheduler.soon(self._flush_direct)
+        earlier = waiting.setdefault((room, reader), authors)
+        if earlier is not authors:
+            earlier |= authors
 
     def tick(self) -> None:
         waiting, self._group = self._group, {}

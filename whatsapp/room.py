@@ -8,7 +8,7 @@ refused there as stale.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from msgspec import Struct
 
@@ -41,6 +41,7 @@ class Room:
     """One chat. Direct chats that nobody has written in yet have `head` 0."""
 
     __slots__ = (
+        "_active",
         "about",
         "announce",
         "chat",
@@ -77,7 +78,7 @@ class Room:
         self.about = record.about
         self.announce = record.announce
         self.invite = record.invite
-        self.members = dict(record.members)
+        self._set_members(dict(record.members))
         for name, member in record.members.items():
             self.learn(name, member.received, member.read)
 
@@ -100,8 +101,9 @@ class Room:
             raise NotFound(NO_SUCH_CHAT)
         return member
 
-    def active(self) -> Iterator[str]:
-        return (name for name, member in self.members.items() if member.active)
+    def active(self) -> tuple[str, ...]:
+        """Those who are members now."""
+        return self._active
 
     def peer(self, user: str) -> str:
         """The other one of a direct chat (the user itself in a note to self)."""
@@ -130,17 +132,20 @@ class Room:
 
         Without `user` itself. None: it reaches further than the room remembers.
         """
-        first = self.head - len(self.tail) + 1
+        tail = self.tail
+        first = self.head - len(tail) + 1
         if old + 1 < first or new > self.head:
             return None
         last, authors = old, set()
         for seq in range(old + 1, new + 1):
-            author = self.tail[seq - first]
-            if author in (user, HIDDEN + user):
+            author = tail[seq - first]
+            if author == user:
                 last = seq
-            elif not author.startswith(HIDDEN):
+            elif author[0] != HIDDEN:
                 last = seq
                 authors.add(author)
+            elif author[1:] == user:
+                last = seq
         return last, authors
 
     def _apply(self, seq: int, change: Change) -> None:
@@ -148,7 +153,11 @@ class Room:
         self.title = self.title if change.title is None else change.title
         self.about = self.about if change.about is None else change.about
         self.announce = self.announce if change.announce is None else change.announce
-        self.members |= changed_members(self.members, change, seq)
+        self._set_members(self.members | changed_members(self.members, change, seq))
+
+    def _set_members(self, members: dict[str, Member]) -> None:
+        self.members = members
+        self._active = tuple(name for name, member in members.items() if member.active)
 
 
 def _author(entry: Entry) -> str:

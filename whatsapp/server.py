@@ -14,6 +14,7 @@ from aiohttp import web
 
 from whatsapp import __version__, rest
 from whatsapp.accounts import Accounts
+from whatsapp.acks import Acks
 from whatsapp.auth import Auth, Outside
 from whatsapp.catchup import Catchup
 from whatsapp.chat import Conversations
@@ -89,7 +90,9 @@ class App:
         self._build_modules(config, stores)
         self._build_people(config, stores, passwords)
         if self.cluster is not None:
-            self.cluster.effects = self._effects()
+            parts = ("accounts", "auth", "hub", "positions", "presences", "rooms")
+            mine = {name: getattr(self, name) for name in parts}
+            self.cluster.effects = OfHints(devices=stores.devices, **mine)
         self._build_edge(config, stores)
         self._draining = False
 
@@ -158,34 +161,29 @@ class App:
         self.receipts.elsewhere = cluster.receipted
         return cluster
 
-    def _effects(self) -> OfHints:
-        return OfHints(
-            accounts=self.accounts,
-            auth=self.auth,
-            devices=self.stores.devices,
-            hub=self.hub,
-            positions=self.positions,
-            presences=self.presences,
-            rooms=self.rooms,
-        )
-
     def _build_modules(self, config: Config, stores: Stores) -> None:
         clock, scheduler, cluster = self.clock, self.scheduler, self.cluster
-        self.conversations = Conversations(
+        self.acks = Acks(
             messages=stores.messages,
-            chats=stores.chats,
-            rooms=self.rooms,
-            journal=self.journal,
             hub=self.hub,
             catchup=self.catchup,
             cursors=self.cursors,
             receipts=self.receipts,
+            clock=clock,
+            scheduler=scheduler,
+            moved=cluster.moved if cluster else None,
+        )
+        self.conversations = Conversations(
+            messages=stores.messages,
+            rooms=self.rooms,
+            journal=self.journal,
+            hub=self.hub,
+            acks=self.acks,
             rates=self.rates,
             clock=clock,
             scheduler=scheduler,
             text_bytes_max=config.limits.text_bytes_max,
             said=cluster.said if cluster else None,
-            moved=cluster.moved if cluster else None,
         )
         self.positions = Positions(
             chats=stores.chats,
@@ -193,7 +191,7 @@ class App:
             catchup=self.catchup,
             cursors=self.cursors,
             scheduler=scheduler,
-            user_has=self.conversations.user_has,
+            acks=self.acks,
         )
         self.histories = Histories(
             messages=stores.messages,
@@ -351,6 +349,7 @@ class App:
             (1, self.door.beat),
             (1, self.catchup.tick),
             (1, self.journal.tick),
+            (1, self.acks.tick),
             (1, self.receipts.tick),
             (1, self.presences.tick),
             (CURSORS_EVERY_TICKS, self.cursors.tick),
@@ -388,6 +387,7 @@ class App:
         self.journal.close()
         self.door.abort_all()
         await until(lambda: self.journal.quiet)
+        self.acks.tick()
         for flush in (self.cursors.flush, self.presences.flush, self.auth.flush):
             try:
                 await flush()

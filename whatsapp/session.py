@@ -26,6 +26,13 @@ class State(Enum):
     LIVE = "live"
     CLOSED = "closed"
 
+    # An enum's own is a call of Python, at each look into a table by state.
+    __hash__ = object.__hash__
+
+
+# Looked up once: by its class, an enum's member costs a call each time (in Python 3.11).
+LIVE, CLOSED = State.LIVE, State.CLOSED
+
 
 class Sink(Protocol):
     """Where a session's frames go: the socket, or a test."""
@@ -138,17 +145,18 @@ class Session:
 
     def push(self, frame: bytes) -> None:
         """Write this frame at the end of the turn."""
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return
-        if not self._outbox:
+        outbox = self._outbox
+        if not outbox:
             self._flusher.add(self)
-        self._outbox.append(frame)
+        outbox.append(frame)
         self._outbox_bytes += len(frame)
         if self._outbox_bytes > 2 * self._outbox_bytes_max:
             self._check_overflow()
 
     def flush(self) -> None:
-        if not self._outbox or self.state is State.CLOSED:
+        if not self._outbox or self.state is CLOSED:
             return
         frames, self._outbox = self._outbox, []
         self._outbox_bytes = 0
@@ -156,10 +164,10 @@ class Session:
 
     def close(self, code: int, reason: str) -> None:
         """Write what is waiting, then end the connection. Repeatable."""
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return
         self.flush()
-        self.state = State.CLOSED
+        self.state = CLOSED
         self.behind.clear()
         self.sink.close(code, reason)
 
@@ -203,18 +211,28 @@ class Session:
         self.behind.discard(chat)
 
     def offer(self, chat: str, seq: int, frame: bytes) -> None:
-        """Push a live entry if it is the next one and there is room; else the chat is behind."""
+        """Push a live entry if it is the next one and there is room; else the chat is behind.
+
+        Once for every device and message: so `room_left` and `advance` are spelled out here.
+        """
         pushed = self._positions.get(chat, 0)
-        if seq <= pushed and self.state is State.LIVE:
+        if seq <= pushed and self.state is LIVE:
             return
-        if seq != pushed + 1 or chat in self.behind or not self._may_push():
+        if (
+            seq != pushed + 1
+            or self.state is not LIVE
+            or chat in self.behind
+            or self.outstanding >= self._window
+            or self.sink.buffered_bytes() + self._outbox_bytes > self._outbox_bytes_max
+        ):
             self.behind.add(chat)
             return
-        self.advance(chat, seq)
+        if chat not in self._acked:
+            self._acked[chat] = pushed
+        self._positions[chat] = seq
+        self.outstanding += 1
+        self.pushed_count += 1
         self.push(frame)
-
-    def _may_push(self) -> bool:
-        return self.state is State.LIVE and self.room_left > 0
 
     def advance(self, chat: str, seq: int) -> None:
         """All entries up to `seq` are being pushed: they are outstanding from here on."""

@@ -101,6 +101,7 @@ def still_missing(world: World) -> str:
         ("journal", len(core.journal)),
         ("cursors", len(core.cursors)),
         ("catch-up", max(0, len(core.catchup) - muted)),
+        ("acknowledgements", len(core.acks)),
         ("receipts", len(core.receipts._direct) + len(core.receipts._group)),
         ("typing", len(core.presences._typing)),
         ("changed", len(core.presences._changed)),

@@ -15,6 +15,7 @@ from tests.faults.loop import Loop
 from tests.support.clocks import ManualClock
 from whatsapp import config
 from whatsapp.accounts import Accounts
+from whatsapp.acks import Acks
 from whatsapp.auth import Auth, Outside
 from whatsapp.catchup import Catchup
 from whatsapp.chat import Conversations
@@ -186,20 +187,26 @@ class Core:
         self, random_bytes: Callable[[int], bytes], new_code: Callable[[], str]
     ) -> None:
         loop, clock, cluster = self.loop, self.clock, self.cluster
-        self.conversations = Conversations(
+        self.acks = Acks(
             messages=self.messages,
-            chats=self.chats,
-            rooms=self.rooms,
-            journal=self.journal,
             hub=self.hub,
             catchup=self.catchup,
             cursors=self.cursors,
             receipts=self.receipts,
+            clock=clock,
+            scheduler=loop,
+            moved=cluster.moved if cluster else None,
+        )
+        self.conversations = Conversations(
+            messages=self.messages,
+            rooms=self.rooms,
+            journal=self.journal,
+            hub=self.hub,
+            acks=self.acks,
             rates=self.rates,
             clock=clock,
             scheduler=loop,
             said=cluster.said if cluster else None,
-            moved=cluster.moved if cluster else None,
         )
         self.positions = Positions(
             chats=self.chats,
@@ -207,7 +214,7 @@ class Core:
             catchup=self.catchup,
             cursors=self.cursors,
             scheduler=loop,
-            user_has=self.conversations.user_has,
+            acks=self.acks,
         )
         self.histories = Histories(
             messages=self.messages, chats=self.chats, rooms=self.rooms, accounts=self.accounts
@@ -284,6 +291,7 @@ class Core:
     def tick(self) -> None:
         self.catchup.tick()
         self.journal.tick()
+        self.acks.tick()
         self.receipts.tick()
         self.presences.tick()
         if self.cluster is not None:

@@ -31,6 +31,10 @@ def _replaced(*replacements: tuple[Any, str, Any]) -> Iterator[None]:
             setattr(owner, name, value)
 
 
+def _may_push(session: Session) -> bool:
+    return session.state is State.LIVE and session.room_left > 0
+
+
 def acknowledged_before_commit() -> AbstractContextManager[None]:
     commit, answer = Journal._commit, Sending._answer
 
@@ -77,7 +81,7 @@ def delivered_twice() -> AbstractContextManager[None]:
     offer = Session.offer
 
     def again(self, chat, seq, frame):
-        if seq <= self.position(chat) and self._may_push():
+        if seq <= self.position(chat) and _may_push(self):
             self.push(frame)
         else:
             offer(self, chat, seq, frame)
@@ -89,7 +93,7 @@ def gap_not_noticed() -> AbstractContextManager[None]:
     def offer(self, chat, seq, frame):
         if seq <= self.position(chat):
             return
-        if not self._may_push():
+        if not _may_push(self):
             self.behind.add(chat)
             return
         self.advance(chat, seq)
@@ -161,7 +165,12 @@ def receipts_beyond() -> AbstractContextManager[None]:
 
 
 def window_ignored() -> AbstractContextManager[None]:
-    return _replaced((Session, "room_left", property(lambda self: 1_000)))
+    init = Session.__init__
+
+    def roomy(self, sink, flusher, *, window, **others):
+        init(self, sink, flusher, window=1_000, **others)
+
+    return _replaced((Session, "__init__", roomy))
 
 
 def hidden_pushed() -> AbstractContextManager[None]:

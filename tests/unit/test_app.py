@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import aiohttp
 import pytest
 from msgspec.structs import replace
@@ -10,6 +12,8 @@ from tests.support.server import running, settings
 from whatsapp.app import open_app
 from whatsapp.errors import StartupError, Unavailable
 from whatsapp.model import Actor
+from whatsapp.session import State
+from whatsapp.wire import Received
 
 
 async def test_a_server_is_ready_once_it_is_open(tmp_path):
@@ -37,11 +41,26 @@ async def test_cursors_are_written_before_the_store_is_closed(tmp_path):
             await app.auth.add_user(name, "a long road home")
         await app.conversations.post(Actor("ann", ""), "ann:ben", "12345678", "hi", None)
         room = await app.rooms.existing("ann:ben")
-        app.conversations._move("ben", room, read=1)
+        app.acks._move("ben", room, read=1)
         assert len(app.cursors) == 1
     async with open_app(config) as app:
         [line] = await app.histories.lines(Actor("ben", ""), 10, None)
         assert (line.received, line.read, line.unread) == (1, 1, 0)
+
+
+async def test_what_was_acknowledged_in_a_group_is_written_before_the_store_is_closed(tmp_path):
+    config = settings("sqlite", tmp_path)
+    async with open_app(config) as app:
+        for name in ("ann", "ben"):
+            await app.auth.add_user(name, "a long road home")
+        chat = await app.groups.create(Actor("ann", ""), "all", ["ben"])
+        session = app._new_session(cast("Any", None), 1, None)
+        session.user, session.device, session.state = "ben", "phone", State.LIVE
+        assert app.conversations.received(session, Received(chat, 1)) is None
+        assert len(app.cursors) == 0
+    async with open_app(config) as app:
+        [line] = await app.histories.lines(Actor("ben", ""), 10, None)
+        assert line.received == 1
 
 
 async def test_an_unknown_backend_is_named(tmp_path):

@@ -25,7 +25,7 @@ from whatsapp.bench.meter import Meter
 from whatsapp.bench.peer import Peer, Place, Sender
 from whatsapp.bench.process import SQLITE_THREADS, Process, need_files
 from whatsapp.bench.scene import Plan, Schedule, _sources
-from whatsapp.bench.server import at, described, served
+from whatsapp.bench.server import Pauses, at, described, served
 from whatsapp.errors import StartupError
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -396,6 +396,15 @@ def test_secrets_are_not_printed(monkeypatch):
         "WHATSAPP_SERVER_PORT": "1",
         "WHATSAPP_STORAGE_URL": "********",
     }
+
+
+def test_pauses_of_the_collector_between_two_looks():
+    before = Pauses(1.0, ((0.001, 5), (0.01, 5), (math.inf, 5)))
+    after = Pauses(1.5, ((0.001, 6), (0.01, 9), (math.inf, 9)))
+    assert after.since(before) == (0.5, 0.01)
+    assert after.since(Pauses()) == (1.5, 0.01)
+    assert after.since(after) == (0.0, 0.0)
+    assert Pauses().since(Pauses()) == (0.0, 0.0)
 
 
 def test_a_busy_generator_is_told():

@@ -333,7 +333,7 @@ def test_who_leaves_while_the_log_is_read_tells_nothing(world):
 
 
 def test_a_cursor_that_moved_very_far_is_believed(world, monkeypatch):
-    monkeypatch.setattr("whatsapp.chat.COVERED_ENTRIES_MAX", 200)
+    monkeypatch.setattr("whatsapp.acks.COVERED_ENTRIES_MAX", 200)
     group = world.group("ann", "bob")
     for number in range(300):
         world.post("ann", group, f"text {number}")

@@ -110,3 +110,42 @@ def test_whole_texts_are_left_to_those_who_handle_them() -> None:
     framing.look(masked(TEXT, b"\xff"))
     framing.look(masked(TEXT, b"\xff" * 300) + masked(TEXT, b"good"))
     assert framing.idle
+
+
+# --- the common case ---------------------------------------------------------------------
+
+LIMIT = 1_000
+bodies = st.binary(min_size=2, max_size=300)
+
+
+@given(st.lists(st.tuples(bodies, masks), min_size=1, max_size=5))
+def test_whole_texts_are_unmasked_at_once(said: list[tuple[bytes, bytes]]) -> None:
+    data = b"".join(masked(TEXT, body, mask) for body, mask in said)
+    assert Framing().whole_texts(data, LIMIT) == [body for body, _ in said]
+    assert Framing().whole_texts(data[:-1], LIMIT) is None
+
+
+@given(st.one_of(controls, binaries, in_fragments()), st.booleans())
+def test_what_is_no_text_or_has_no_mask_is_looked_at(frame: bytes, first: bool) -> None:
+    text = masked(TEXT, b"a text", b"mask")
+    if frame[:1] != bytes((TEXT,)):
+        data = frame + text if first else text + frame
+        assert Framing().whole_texts(data, LIMIT) is None
+    unmasked = struct.pack("!BB", TEXT, 100) + bytes(100)
+    assert Framing().whole_texts(text + unmasked, LIMIT) is None
+    assert Framing().whole_texts(unmasked + text, LIMIT) is None
+
+
+def test_texts_of_any_length_up_to_the_limit_are_taken_at_once() -> None:
+    for size in (2, 125, 126, LIMIT):
+        frame = masked(TEXT, b"x" * size)
+        assert Framing().whole_texts(frame, LIMIT) == [b"x" * size]
+    for size in (LIMIT + 1, 65_536):
+        assert Framing().whole_texts(masked(TEXT, b"x" * size), LIMIT) is None
+
+
+@pytest.mark.parametrize("begun", [masked(TEXT, b"one")[:-1], masked(TEXT - FRAGMENT, b"one")])
+def test_what_follows_something_begun_is_looked_at(begun: bytes) -> None:
+    framing = Framing()
+    framing.look(begun)
+    assert framing.whole_texts(masked(TEXT, b"two"), LIMIT) is None

@@ -211,6 +211,7 @@ def test_a_group_is_shown_with_its_members(shelf):
     bob = shelf.connect("bob")
     shelf.tell(bob, Received(group, 3))
     shelf.tell(bob, Read(group, 2))
+    shelf.tick()
     info = shelf.show("ann", group)
     assert (info.kind, info.title, info.about, info.announce, info.role) == (
         "group",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ NAMES = [
     "whatsapp_catchup_sessions",
     "whatsapp_loaded_chats",
     "whatsapp_loop_lag_seconds",
+    "whatsapp_gc_pause_seconds",
     "whatsapp_build_info",
     "process_resident_memory_bytes",
     "process_cpu_seconds_total",
@@ -138,3 +140,15 @@ def test_counting_needs_no_call():
     gauge = Gauge()
     gauge.value += 1
     assert list(gauge.samples()) == [("", "", 1)]
+
+
+def test_runs_of_the_garbage_collector_are_observed():
+    pauses = Histogram(metrics.SECONDS_BUCKETS)
+    before = list(gc.callbacks)
+    metrics.watch_collector(pauses)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks[:] = before
+    assert sum(pauses.counts) >= 1
+    assert pauses.sum > 0

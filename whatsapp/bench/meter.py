@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from whatsapp.bench.driver import Traffic
 from whatsapp.bench.figures import Figure, times
 from whatsapp.bench.process import INDEXER, Process
+from whatsapp.bench.server import Pauses
 
 MICRO = 1e6
 # The generator was the limit where it had so little rest, and the server more.
@@ -16,9 +18,17 @@ SHOWN_SHARE = 0.03
 
 
 class Meter:
-    """Begins to measure when it is made; `stop` ends that."""
+    """Begins to measure when it is made; `stop` ends that. `pauses` asks the server for them."""
 
-    def __init__(self, traffic: Traffic, process: Process | None) -> None:
+    def __init__(
+        self,
+        traffic: Traffic,
+        process: Process | None,
+        pauses: Callable[[], Pauses] = Pauses,
+    ) -> None:
+        self._pauses = pauses
+        self._paused = pauses()
+        self.collecting = self.longest_pause = 0.0
         self._traffic = traffic
         self._process = process
         self._threads = process.cpu_by_thread() if process else {}
@@ -45,6 +55,7 @@ class Meter:
             self.server_seconds = process.cpu_seconds() - self._server
             now = process.cpu_by_thread()
             self.threads = {name: now[name] - self._threads.get(name, 0.0) for name in now}
+        self.collecting, self.longest_pause = self._pauses().since(self._paused)
         return self
 
     def cpu(self, what: str, count: int) -> list[Figure]:
@@ -82,6 +93,13 @@ class Meter:
         if self._process:
             value = 100 * self.server_seconds / self.seconds
             found.insert(0, Figure(name="server", value=value, unit="%"))
+        if self.longest_pause:
+            value = 100 * self.collecting / self.seconds
+            longest = self.longest_pause * 1000
+            found += [
+                Figure(name="server's garbage collector", value=value, unit="%"),
+                Figure(name="its longest run, at most", value=longest, unit="ms"),
+            ]
         return found
 
     def warnings(self) -> list[str]:

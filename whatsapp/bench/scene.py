@@ -17,7 +17,7 @@ from whatsapp.bench.ledger import Verdict
 from whatsapp.bench.meter import Meter
 from whatsapp.bench.peer import Line, Peer, Place, Sender, connect_all, hang_up
 from whatsapp.bench.people import People, Person, Rest, Tell
-from whatsapp.bench.server import Target
+from whatsapp.bench.server import Target, pauses
 from whatsapp.errors import StartupError
 
 # What is under way when the sending ends must come in this time, or counts as lost.
@@ -94,7 +94,7 @@ class Scene:
             raise StartupError(f"not every connection came up: {said}", "See the server's log.")
 
     def meter(self) -> Meter:
-        return Meter(self.traffic, self.target.process)
+        return Meter(self.traffic, self.target.process, lambda: pauses(self.target))
 
     def watched(self, seconds: float, done: Callable[[], bool] | None = None) -> None:
         """Run the generator, telling how far it is."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import math
 import os
 import re
 import subprocess
@@ -97,18 +98,49 @@ def served(
             raise StartupError(error.cause, f"{error.cure} Its last lines:\n{said}") from None
 
 
+class Pauses(Struct, frozen=True):
+    """What the server's garbage collector did since it started: seconds, and runs by bound."""
+
+    seconds: float = 0.0
+    counts: tuple[tuple[float, int], ...] = ()
+
+    def since(self, before: Pauses) -> tuple[float, float]:
+        """Seconds meanwhile, and the bound of the longest run; 0 and 0 where it did not run."""
+        earlier = dict(before.counts)
+        last = self.counts[-1][1] - earlier.get(math.inf, 0) if self.counts else 0
+        for bound, count in self.counts:
+            if count - earlier.get(bound, 0) == last:
+                return self.seconds - before.seconds, bound if last else 0.0
+        return 0.0, 0.0
+
+
 def described(target: Target) -> tuple[str, str]:
     """The server's version and store, as it says itself."""
+    text = _metrics(target)
+    found = re.search(r'whatsapp_build_info\{version="([^"]*)",store="([^"]*)"', text)
+    return (found[1], found[2]) if found else ("unknown", "unknown")
+
+
+def pauses(target: Target) -> Pauses:
+    """The runs of its garbage collector until now."""
+    text = _metrics(target)
+    found = re.search(r"whatsapp_gc_pause_seconds_sum (\S+)", text)
+    counts = re.findall(r'whatsapp_gc_pause_seconds_bucket\{le="([^"]*)"\} (\d+)', text)
+    return Pauses(
+        seconds=float(found[1]) if found else 0.0,
+        counts=tuple((float(bound), int(count)) for bound, count in counts),
+    )
+
+
+def _metrics(target: Target) -> str:
     connection = http.client.HTTPConnection(target.host, target.port, timeout=10)
     try:
         connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
+        return connection.getresponse().read().decode()
     except OSError as error:
         raise StartupError(f"{target.url}: {error}", "Is a server there?") from None
     finally:
         connection.close()
-    found = re.search(r'whatsapp_build_info\{version="([^"]*)",store="([^"]*)"', text)
-    return (found[1], found[2]) if found else ("unknown", "unknown")
 
 
 def until_quiet(process: Process, seconds_max: float) -> bool:
