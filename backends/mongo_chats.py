@@ -22,7 +22,6 @@ from backends.mongo_lines import lines
 from whatsapp.model import Chat, ChatLine, CursorMove, Member, Position, direct_chat, pair
 
 KNOWN_MEMBERS_MAX = 200_000
-MOVES_AT_ONCE_MAX = 1_000
 _NOWHERE: Document = {"received": 0}
 
 
@@ -164,8 +163,7 @@ class MongoChats:
                 found = await by_ids(self._mongo, "members", unknown)
                 self._known.update(each["_id"] for each in found)
             updates = list(self._updates(_merged(self._members_moves(moves))))
-            for at in range(0, len(updates), MOVES_AT_ONCE_MAX):
-                await self._mongo.bulk("cursors", updates[at : at + MOVES_AT_ONCE_MAX])
+            await self._mongo.bulk("cursors", updates)
 
     def _members_moves(self, moves: Sequence[CursorMove]) -> Iterable[CursorMove]:
         return (move for move in moves if member_id(move.user, move.chat) in self._known)

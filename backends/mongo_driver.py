@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from importlib import import_module
 from inspect import isawaitable
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ CONNECT_SECONDS_MAX = 2.0
 PAUSE_SECONDS = 0.02
 PAUSE_SECONDS_MAX = 0.25
 SECONDS_MIN = 0.05
+UPDATES_AT_ONCE_MAX = 1_000
 DUPLICATE_KEY = 11000
 AUTHENTICATION_CODES = frozenset({18, 11})
 RIGHTS_CODES = frozenset({13})
@@ -59,6 +61,7 @@ class Mongo:
         self._limit: Callable[[float], Any] = pymongo.timeout
         # One update of a `bulk`: which document, what to change, upsert=….
         self.update: Callable[..., Any] = pymongo.UpdateOne
+        self.updates_at_once_max = UPDATES_AT_ONCE_MAX
         self._tasks: set[asyncio.Task[Any]] = set()
         self._away = False
 
@@ -147,20 +150,20 @@ class Mongo:
 
     async def bulk(self, collection: str, operations: list[Any]) -> None:
         """Updates, each of which may be repeated, in any order."""
+        step = self.updates_at_once_max
+        for at in range(0, len(operations), step):
+            part = operations[at : at + step]
+            await self.run(partial(self._bulk, collection, part))
 
-        async def work() -> None:
-            try:
-                await self.db[collection].bulk_write(operations, ordered=False)
-            except self._errors.BulkWriteError as error:
-                details = error.details
-                codes = {each.get("code") for each in details["writeErrors"]}
-                # A duplicate: two upserted one document at once; now it is there.
-                if codes <= TROUBLE_CODES | {DUPLICATE_KEY}:
-                    raise self._errors.AutoReconnect from None
-                raise
-
-        if operations:
-            await self.run(work)
+    async def _bulk(self, collection: str, operations: list[Any]) -> None:
+        try:
+            await self.db[collection].bulk_write(operations, ordered=False)
+        except self._errors.BulkWriteError as error:
+            codes = {each.get("code") for each in error.details["writeErrors"]}
+            # A duplicate: two upserted one document at once; now it is there.
+            if codes <= TROUBLE_CODES | {DUPLICATE_KEY}:
+                raise self._errors.AutoReconnect from None
+            raise
 
     async def start(self, work: Callable[[], Awaitable[T]], what: str) -> T:
         """Do it at the start, where what goes wrong is told with its cure."""

@@ -131,7 +131,8 @@ class Appender:
 
     async def _round(self, call: _Call, deadline: float) -> None:
         await self._look(call)
-        plans = {chat: self._plan(call, chat) for chat in call.waiting}
+        stamp = max(self._stamp, time.time_ns() // 1000)
+        plans = {chat: self._plan(call, chat, stamp) for chat in call.waiting}
         await self._prepare({c: plan for c, plan in plans.items() if self._states[c].new})
         runs = {
             chat: [item.document for item in plan if item.document is not None]
@@ -210,11 +211,10 @@ class Appender:
             call.epochs[chat] = epoch
         return call.epochs.get(chat, 0)
 
-    def _plan(self, call: _Call, chat: str) -> list[_Item]:
+    def _plan(self, call: _Call, chat: str, stamp: int) -> list[_Item]:
         """Answers for all drafts of the chat, if every one of them can be inserted."""
         state, required = self._states[chat], self._epoch(call, chat)
-        seq, epoch, stamp = state.seq, state.epoch, max(self._stamp, state.stored_us)
-        stamp = max(stamp, time.time_ns() // 1000)
+        seq, epoch, stamp = state.seq, state.epoch, max(stamp, state.stored_us)
         plan: list[_Item] = []
         planned: dict[Key, Entry] = {}
         for index in call.waiting[chat]:

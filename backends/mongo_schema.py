@@ -17,8 +17,9 @@ is data (`sh.shardCollection`); a collection that is not sharded stays on one sh
 FerretDB, a stand-in for trials, keeps the same data and gives the same answers, but: it reads
 whole collections for all but one `_id`; its updates are not atomic, so that two servers that
 change one member or one cursor in the same moment may lose one of the two; of an ordered insert
-of more than a hundred documents it goes on after an error (ours are shorter); and `j`, `w` and
-read concerns mean nothing to it.
+of more than a hundred documents it goes on after an error (ours are shorter); a command with
+more updates than it has connections to its own store, 100, never ends (so it gets few); and
+`j`, `w` and read concerns mean nothing to it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 VERSION = 1
 TRIES_MAX = 3
 TRY_PAUSE_SECONDS = 0.3
+FERRETDB_UPDATES_AT_ONCE_MAX = 20
 
 # Collection: key, unique. The `_id` of each has an index of its own.
 INDEXES: dict[str, list[tuple[dict[str, int], bool]]] = {
@@ -57,6 +59,9 @@ async def prepare(mongo: Mongo) -> None:
     hello = await mongo.start(lambda: mongo.client.admin.command("hello"), "answer")
     if not replicated(hello):
         log.warning("store is one server alone: messages are as safe as its disk")
+    build = await mongo.start(lambda: mongo.client.admin.command("buildInfo"), "answer")
+    if "ferretdbVersion" in build:
+        mongo.updates_at_once_max = FERRETDB_UPDATES_AT_ONCE_MAX
     found = await mongo.start(lambda: mongo.db["meta"].find_one({"_id": "schema"}), "read")
     version = found["version"] if found else 0
     if version > VERSION:

@@ -28,6 +28,10 @@ Alice's phone sends a text to Bob:
 9.  Bob's phone answers `received`: `acks.py` moves his cursors (`cursors.py` writes them,
     a little later, many at once), and `receipts.py` tells Alice.
 
+On several instances (`cluster.py`): what is committed here is told to those where a reader is
+(`hints.py`, over `peers.py`), and goes on there at step 7; `looks.py` reads again what may have
+been missed. `backends/mongo.py` is the store, `backends/zookeeper.py` knows who is where.
+
 Beside this road: `group.py` (a change of a group is an entry like a text, in the same order),
 `presence.py`, `auth.py` and `people.py`, `history.py` (reading). `web.py` and `rest.py` are
 HTTP, `contract.py` publishes both contracts from the structs that decode them, `app.py`

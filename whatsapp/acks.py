@@ -91,7 +91,13 @@ class Acks:
             self._move(session.user, room, read=seq, session=session)
 
     def device_has(self, session: Session, room: Room, seq: int) -> None:
-        """It sent that itself, so it has it. Nobody waits to be told: the tick does the rest."""
+        """It sent entry `seq` itself, and has all before: shown at once, written at the tick.
+
+        Nobody else waits to be told.
+        """
+        user = session.user
+        if room.received.get(user, 0) == seq - 1:
+            room.received[user] = seq
         self._gathered[session, room] = seq
 
     def user_has(self, user: str, room: Room, seq: int) -> None:
@@ -108,8 +114,15 @@ class Acks:
         """The device's own cursor is at `seq` now, and the user's at least there."""
         user, device = session.user, session.device
         if not self._move(user, room, received=seq, device=device):
+            # The user's own may have been moved by `device_has`.
             self._cursors.move(
-                CursorMove(chat=room.chat, user=user, device=device, device_received=seq)
+                CursorMove(
+                    chat=room.chat,
+                    user=user,
+                    device=device,
+                    device_received=seq,
+                    received=room.received.get(user, 0),
+                )
             )
 
     def _move(

@@ -101,3 +101,12 @@ def test_a_stranger_acknowledges_nothing(world):
     world.say(cid, Received(group, 1))
     assert cid.error() == "not_found"
     assert len(world.core.acks) == 0
+
+
+def test_what_a_device_sent_itself_it_has_at_once_and_it_is_written_at_the_tick(world):
+    ann, _ = world.connect("ann"), world.connect("bob")
+    world.send(ann, CHAT, "one")
+    assert world.core.rooms.get(CHAT).received["ann"] == 1
+    assert moves(world) == []
+    world.core.acks.tick()
+    assert moves(world) == [("ann", "ann-phone", 1, 1)]
