@@ -68,11 +68,7 @@ async def prepare(mongo: Mongo) -> None:
         raise newer(version)
     for collection in INDEXES:
         await _make_indexes(mongo, collection)
-    # Written at each start: that writing works is told now, not with the first message.
-    schema = {"_id": "schema", "version": VERSION}
-    await mongo.start(
-        lambda: mongo.db["meta"].replace_one({"_id": "schema"}, schema, upsert=True), "write"
-    )
+    await _write_version(mongo)
 
 
 async def diagnose(mongo: Mongo) -> list[tuple[bool, str, str]]:
@@ -122,6 +118,26 @@ def newer(version: int) -> StartupError:
 def index_document(key: dict[str, int], *, unique: bool) -> dict[str, Any]:
     document: dict[str, Any] = {"key": key, "name": "_".join(key)}
     return document | {"unique": True} if unique else document
+
+
+async def _write_version(mongo: Mongo) -> None:
+    """At each start: that writing works is told now, not with the first message.
+
+    Two that start at once on an empty database may both insert; the second try updates.
+    """
+    schema = {"_id": "schema", "version": VERSION}
+    for left in reversed(range(TRIES_MAX)):
+        try:
+            await mongo.start(
+                lambda: mongo.db["meta"].replace_one({"_id": "schema"}, schema, upsert=True),
+                "write",
+            )
+        except StartupError:
+            if not left:
+                raise
+            await asyncio.sleep(TRY_PAUSE_SECONDS)
+        else:
+            return
 
 
 async def _make_indexes(mongo: Mongo, collection: str) -> None:
