@@ -59,6 +59,8 @@ SECOND_LOOK_SECONDS = 4.0
 LOST_SECONDS = 0.5
 # While an instance cannot be heard, what it would tell us to forget is forgotten so often.
 DEAF_SECONDS = 1.0
+# Clocks further apart than this are told: times that users see differ by as much.
+CLOCKS_APART_MS_MAX = 1000
 
 
 class Effects(Protocol):
@@ -286,6 +288,15 @@ class Cluster:
             self.effects.forget_all()
             self._looks.everywhere()
         self._met[name] = epoch
+        offset_ms = self._post.links.offset_ms(name)
+        if abs(offset_ms) > CLOCKS_APART_MS_MAX:
+            log.warning(
+                "clocks differ peer=%s offset_ms=%d cause=%s cure=%s",
+                name,
+                offset_ms,
+                "the clock of one of the machines is wrong",
+                "let NTP set the clocks of all machines",
+            )
         self._post.tick()
 
     def lost(self, name: str) -> None:

@@ -323,3 +323,13 @@ def test_two_instances_write_into_one_chat_at_once(fleet):
 def test_what_is_not_a_hint_is_dropped(fleet, caplog):
     fleet["a"].core.cluster.heard("b", [b"\xc1", b"", b"\x93\xa4said\x01\x02"])
     assert caplog.text.count("hint not understood") == 3
+
+
+@pytest.mark.parametrize("offset, told", [(1000, False), (5000, True), (-5000, True)])
+def test_clocks_that_are_apart_are_told_with_the_cure(fleet, caplog, offset, told):
+    fleet.net.ends["a"].offset = offset
+    fleet.cut("a", "b")
+    fleet.mend("a", "b")
+    assert any(f"clocks differ peer=b offset_ms={offset}" in line for line in caplog.messages) == (
+        told
+    )
