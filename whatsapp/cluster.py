@@ -233,9 +233,24 @@ class Cluster:
                 self._looks.chat(chat)
 
     def _receipted(self, name: str, hint: Receipted) -> None:
-        received, read = hint.received, hint.read
         room = self._rooms.get(hint.chat)
-        if room is not None and hint.reader in room.members:
+        if room is not None:
+            self._show_receipt(room, hint)
+        elif any(map(self._hub.online, hint.authors)):
+            # What a connecting author is told comes of the room, too: neither goes backward.
+            self._scheduler.spawn(self._receipted_later(hint))
+
+    async def _receipted_later(self, hint: Receipted) -> None:
+        try:
+            room = (await self._rooms.load([hint.chat])).get(hint.chat)
+        except Answer:
+            return  # a receipt is a courtesy: the next one tells the same and more
+        if room is not None:
+            self._show_receipt(room, hint)
+
+    def _show_receipt(self, room: Room, hint: Receipted) -> None:
+        received, read = hint.received, hint.read
+        if hint.reader in room.members:
             room.learn(hint.reader, received, read)
             received = room.received[hint.reader]
             read = room.read[hint.reader] if read else 0

@@ -7,7 +7,7 @@ import pytest
 from tests.support.fleet import Fleet
 from tests.support.world import FAIL_BEFORE, Peer
 from whatsapp import wire
-from whatsapp.hints import Came, Grown, Said, Typed, unpack
+from whatsapp.hints import Came, Grown, Receipted, Said, Typed, pack, unpack
 from whatsapp.model import Actor, direct_chat
 from whatsapp.resources import PrivacyChange, ProfileChange
 
@@ -333,3 +333,18 @@ def test_clocks_that_are_apart_are_told_with_the_cure(fleet, caplog, offset, tol
     assert any(f"clocks differ peer=b offset_ms={offset}" in line for line in caplog.messages) == (
         told
     )
+
+
+def test_a_receipt_for_a_chat_that_is_not_loaded_tells_no_less_than_the_store(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    quiet(fleet, ann, bob)
+    for text in ("one", "two", "three"):
+        fleet["a"].send(ann, CHAT, text)
+        fleet.run()
+    fleet["b"].say(bob, wire.Received(CHAT, 3))
+    quiet(fleet, ann, bob)
+    fleet["a"].core.rooms._rooms.clear()
+    old = pack(Receipted(CHAT, "bob", 1, 0, ("ann",)))
+    fleet["a"].core.cluster.heard("b", [old])
+    fleet.run()
+    assert [receipt.received for receipt in ann.take(wire.Receipt)] == [3]
