@@ -48,18 +48,31 @@ class Routes:
                 instances.update(places)
         return instances, unknown
 
-    async def ask(self, users: Collection[str]) -> set[str]:
-        """The instances that these users are on now. `Unavailable` with the directory."""
+    def known(self, users: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The instances of each user of whom that is known."""
+        now = self._clock.monotonic()
+        return {
+            user: place[1]
+            for user in users
+            if (place := self._places.get(user)) is not None and place[0] >= now
+        }
+
+    async def ask(self, users: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """The instances that each of these users is on now. `Unavailable` with the directory.
+
+        It is as old as the question, however long the answer took.
+        """
         if len(self._places) > USERS_MAX:
             self._places.clear()
-        located = await self._directory.locate(users)
         ends = self._clock.monotonic() + ROUTE_SECONDS
-        instances: set[str] = set()
-        for user in users:
-            places = tuple(name for name in located.get(user, NOWHERE) if name != self._me)
+        located = await self._directory.locate(users)
+        asked = {
+            user: tuple(name for name in located.get(user, NOWHERE) if name != self._me)
+            for user in users
+        }
+        for user, places in asked.items():
             self._places[user] = (ends, places)
-            instances.update(places)
-        return instances
+        return asked
 
     def forget(self, users: Iterable[str]) -> None:
         for user in users:
@@ -134,9 +147,10 @@ class Post:
         """Where these users are, asked anew; all linked instances where nobody can be asked."""
         self.routes.forget(users)
         try:
-            return await self.routes.ask(users)
+            asked = await self.routes.ask(users)
         except Answer:
             return tuple(self.links.names())
+        return dict.fromkeys(name for places in asked.values() for name in places)
 
     def tick(self) -> None:
         """Tell those that missed something what to look at."""
@@ -151,15 +165,16 @@ class Post:
             while self._held:
                 held, self._held = self._held, deque()
                 everybody = dict.fromkeys(user for users, _, _ in held for user in users)
-                _, unknown = self.routes.split(everybody)
+                # What is known now may be forgotten while the others are asked for.
+                places = self.routes.known(everybody)
                 try:
-                    await self.routes.ask(unknown)
+                    places |= await self.routes.ask([one for one in everybody if one not in places])
                     located = True
                 except Answer:
                     located = False
                 for users, message, chat in held:
-                    places = self.routes.split(users)[0] if located else self.links.names()
-                    self.to(tuple(places), message, chat)
+                    names = dict.fromkeys(name for user in users for name in places.get(user, ()))
+                    self.to(tuple(names if located else self.links.names()), message, chat)
         finally:
             self._resolving = False
 

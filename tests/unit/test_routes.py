@@ -53,6 +53,29 @@ def test_what_comes_after_one_that_waits_waits_too(fleet):
     assert [unpack(data) for _, _, data in fleet.net.sent] == [hint(n) for n in range(3)]
 
 
+def test_a_route_that_ends_while_others_are_asked_for_is_used(fleet):
+    post = post_of(fleet)
+    post.to_users(["bob"], hint(1))
+    fleet.run()
+    fleet["a"].next("locate", WAIT)
+    post.to_users(["bob", "ann"], hint(2))
+    fleet.run()
+    fleet.clock.pass_seconds(ROUTE_SECONDS + 0.1)
+    fleet["a"].go_on()
+    assert [unpack(data) for _, _, data in fleet.net.sent] == [hint(1), hint(2)]
+
+
+def test_a_route_is_as_old_as_the_question(fleet):
+    post = post_of(fleet)
+    fleet["a"].next("locate", WAIT)
+    post.to_users(["bob"], hint(1))
+    fleet.run()
+    fleet.clock.pass_seconds(ROUTE_SECONDS + 0.1)
+    fleet["a"].go_on()
+    assert [unpack(data) for _, _, data in fleet.net.sent] == [hint(1)]
+    assert post.routes.split(["bob"]) == (set(), ["bob"])
+
+
 def test_too_many_that_did_not_fit_are_told_as_everything(fleet, monkeypatch):
     monkeypatch.setattr("whatsapp.routes.MISSED_CHATS_MAX", 2)
     post = post_of(fleet)
