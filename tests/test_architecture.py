@@ -29,6 +29,7 @@ LONG_FILES: dict[str, str] = {}
 WITHOUT_A_UNIT_TEST: dict[str, str] = {
     "__init__": "nothing in it but the map",
     "__main__": "one call; tests/scripts start the program",
+    "core": "built anew for every unit test of the core, and for each of the seeded worlds",
     "server": "built and run by test_app, and by everything that talks to a server",
     "interfaces": "promises; tests/contracts keep them, for every backend",
     "resources": "shapes without behaviour; test_contract and test_rest use all of them",

@@ -57,7 +57,7 @@ async def open_app(config: Config, *, clock: Clock | None = None) -> AsyncIterat
         clustered.cluster = app.cluster
         if peers is not None:
             peers.be(instance)
-        ticking = asyncio.create_task(app.tick(), name="tick")
+        ticking = asyncio.create_task(app.keep_ticking(), name="tick")
         try:
             yield app
         finally:

@@ -19,37 +19,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Protocol
-
-import msgspec
 
 from whatsapp.clock import Clock, Scheduler
 from whatsapp.errors import Answer
+from whatsapp.hearing import Effects, Hearing, here
 from whatsapp.hints import (
-    Absent,
-    AnyHint,
     Bye,
     Came,
     Ended,
     Forget,
-    Grown,
-    Here,
     Moved,
     Receipted,
     Said,
     Typed,
     pack,
-    unpack,
 )
 from whatsapp.hub import Hub
 from whatsapp.interfaces import Directory, Instance
 from whatsapp.looks import Looks
 from whatsapp.metrics import Metrics
-from whatsapp.model import Change, Entry, pair
+from whatsapp.model import Change, Entry
 from whatsapp.room import Room, Rooms
 from whatsapp.routes import Post
 from whatsapp.session import Session, State
-from whatsapp.wire import CLOSE_REPLACED, Cursor, Receipt, TypingShown, encode
 
 log = logging.getLogger(__name__)
 
@@ -57,43 +49,23 @@ log = logging.getLogger(__name__)
 SECOND_LOOK_SECONDS = 4.0
 # After a link ended: time for what its instance had committed to be readable everywhere.
 LOST_SECONDS = 0.5
-# While an instance cannot be heard, what it would tell us to forget is forgotten so often.
-DEAF_SECONDS = 1.0
+# While an instance cannot be heard: how often what it would tell us to forget is forgotten, and
+# how often what it may have written is looked for. Within the 5 s that a message may take.
+DEAF_FORGET_SECONDS = 1.0
+DEAF_LOOK_SECONDS = 3.0
 # Clocks further apart than this are told: times that users see differ by as much.
 CLOCKS_APART_MS_MAX = 1000
-
-
-class Effects(Protocol):
-    """What hints do beyond rooms and sessions: `effects.py`."""
-
-    def forget(self, user: str) -> None:
-        """Drop what is cached of this account."""
-        ...
-
-    def forget_all(self) -> None:
-        """Drop what is cached of all accounts and logins."""
-        ...
-
-    def ended(self, user: str, devices: Collection[str], sure: bool) -> None:  # noqa: FBT001 — as `Cluster.ended`
-        """Close the sockets of these devices."""
-        ...
-
-    def elsewhere(self) -> None:
-        """Who is online on other instances may be another."""
-        ...
-
-    async def look_again(self, session: Session) -> None:
-        """Read the heads of its chats; what is behind catches up."""
-        ...
 
 
 class Cluster:
     """See the head of this file. Nothing here waits for another instance.
 
-    `effects` is given once the modules that hints concern are built.
+    It is whole once `hear` was called: with what hints do to modules that are built after it.
     """
 
     effects: Effects
+    heard: Callable[[str, Iterable[bytes]], None]
+    _hearing: Hearing
 
     def __init__(  # noqa: PLR0913 — built in one place, by keyword
         self,
@@ -110,7 +82,6 @@ class Cluster:
     ) -> None:
         self._post = post
         self._looks = looks
-        looks.look_again = self._look_again
         self._directory = directory
         self._me = me
         self._rooms = rooms
@@ -120,25 +91,29 @@ class Cluster:
         self._metrics = metrics
         self._live: dict[str, Instance] = {}
         self._met: dict[str, int] = {}  # the epoch with which an instance was last linked
-        self._leaving: set[str] = set()
         self._arrived: list[Session] = []
         self._to_learn = True
         self._was_healthy = True
         self._forgotten_at = 0.0
-        self._hearers: dict[type[AnyHint], Callable[..., None]] = {
-            Said: self._said,
-            Absent: self._absent,
-            Grown: self._grown,
-            Receipted: self._receipted,
-            Moved: self._moved,
-            Typed: self._typed,
-            Came: self._came,
-            Here: self._here,
-            Ended: self._ended,
-            Forget: self._forget,
-            Bye: self._bye,
-        }
+        self._deaf_looked_at = clock.monotonic()
         directory.on_change(self._directory_changed)
+
+    def hear(self, effects: Effects) -> None:
+        """From now on hints have effects."""
+        self.effects = effects
+        self._looks.look_again = self._look_again
+        self._hearing = Hearing(
+            post=self._post,
+            looks=self._looks,
+            directory=self._directory,
+            me=self._me,
+            rooms=self._rooms,
+            hub=self._hub,
+            effects=effects,
+            scheduler=self._scheduler,
+            metrics=self._metrics,
+        )
+        self.heard = self._hearing.heard
 
     # --- telling ---------------------------------------------------------------------
 
@@ -162,7 +137,7 @@ class Cluster:
 
     def arrived(self, session: Session) -> None:
         """The session said who it is: an older one of its device, elsewhere, has to end."""
-        self._arrived.append(session)
+        self._announce_soon(session)
         self._looks.at(session, self._clock.monotonic() + SECOND_LOOK_SECONDS)
 
     def ended(self, user: str, devices: Collection[str], sure: bool) -> None:  # noqa: FBT001 — a callback
@@ -177,129 +152,15 @@ class Cluster:
         """Going away: nobody needs to look for what we may not have told."""
         self._post.to_all(Bye())
 
-    # --- hearing ---------------------------------------------------------------------
-
-    def heard(self, name: str, messages: Iterable[bytes]) -> None:
-        """Another instance told this. What cannot be understood is dropped: a newer version's."""
-        for message in messages:
-            self._metrics.hints_heard.value += 1
-            try:
-                hint = unpack(message)
-                self._hearers[type(hint)](name, hint)
-            except msgspec.MsgspecError:
-                log.warning("hint not understood, dropped instance=%s", name)
-            except Exception:
-                log.exception("hint failed instance=%s", name)
-
-    def _said(self, name: str, hint: Said) -> None:
-        entry = hint.entry
-        users = pair(entry.chat)
-        room = self._rooms.get(entry.chat)
-        if users is not None and not any(map(self._hub.online, users)):
-            if room is not None:
-                room.stale = True
-            self._post.to((name,), pack(Absent(entry.chat)))
-        elif room is None or room.stale:
-            self._looks.chat(entry.chat)
-        elif entry.seq == room.head + 1:
-            self._hub.follow(room, entry, hint.change)
-            if users is None and not any(map(self._hub.online, room.active())):
-                self._post.to((name,), pack(Absent(entry.chat)))
-        elif entry.seq > room.head:
-            room.stale = True
-            self._looks.chat(entry.chat)
-
-    def _absent(self, name: str, hint: Absent) -> None:
-        room = self._rooms.get(hint.chat)
-        users = pair(hint.chat) if room is None else tuple(room.active())
-        if users and self._directory.healthy():
-            self._scheduler.spawn(self._tell_again(name, hint.chat, users))
-
-    async def _tell_again(self, name: str, chat: str, users: Collection[str]) -> None:
-        """They have moved: look once more where they are."""
-        instances = await self._post.locate(users)
-        self._post.to([other for other in instances if other != name], pack(Grown((chat,))), chat)
-
-    def _grown(self, name: str, hint: Grown) -> None:
-        if hint.chats is None:
-            self._looks.everywhere()
-            return
-        for chat in hint.chats:
-            room = self._rooms.get(chat)
-            if room is not None:
-                room.stale = True
-            users = pair(chat)
-            if room is not None or users is None or any(map(self._hub.online, users)):
-                self._looks.chat(chat)
-
-    def _receipted(self, name: str, hint: Receipted) -> None:
-        room = self._rooms.get(hint.chat)
-        if room is not None:
-            self._show_receipt(room, hint)
-        elif any(map(self._hub.online, hint.authors)):
-            # What a connecting author is told comes of the room, too: neither goes backward.
-            self._scheduler.spawn(self._receipted_later(hint))
-
-    async def _receipted_later(self, hint: Receipted) -> None:
-        try:
-            room = (await self._rooms.load([hint.chat])).get(hint.chat)
-        except Answer:
-            return  # a receipt is a courtesy: the next one tells the same and more
-        if room is not None:
-            self._show_receipt(room, hint)
-
-    def _show_receipt(self, room: Room, hint: Receipted) -> None:
-        received, read = hint.received, hint.read
-        if hint.reader in room.members:
-            room.learn(hint.reader, received, read)
-            received = room.received[hint.reader]
-            read = room.read[hint.reader] if read else 0
-        frame = encode(Receipt(hint.chat, hint.reader, received, read))
-        for author in hint.authors:
-            self._hub.tell(author, frame)
-
-    def _moved(self, name: str, hint: Moved) -> None:
-        room = self._rooms.get(hint.chat)
-        if room is not None and hint.user in room.members:
-            room.learn(hint.user, hint.received, hint.read)
-        self._hub.tell(hint.user, encode(Cursor(hint.chat, hint.received, hint.read)))
-
-    def _typed(self, name: str, hint: Typed) -> None:
-        room = self._rooms.get(hint.chat)
-        users = (pair(hint.chat) or ()) if room is None else room.active()
-        frame = encode(TypingShown(hint.chat, hint.user, hint.on))
-        self._hub.tell_all((user for user in users if user != hint.user), frame)
-
-    def _came(self, name: str, hint: Came) -> None:
-        self._post.routes.forget(hint.users)
-
-    def _here(self, name: str, hint: Here) -> None:
-        theirs = hint.since_ms - self._post.links.offset_ms(name)
-        for session in self._hub.of(hint.user):
-            if session.device != hint.device:
-                continue
-            if (session.since_ms, self._me) < (theirs, name):
-                session.close(CLOSE_REPLACED, "replaced by a newer connection of this device")
-            elif not hint.answer:
-                self._post.to((name,), pack(_here(session, answer=True)))
-
-    def _ended(self, name: str, hint: Ended) -> None:
-        self.effects.ended(hint.user, hint.devices, hint.sure)
-
-    def _forget(self, name: str, hint: Forget) -> None:
-        for user in hint.users:
-            self.effects.forget(user)
-
-    def _bye(self, name: str, hint: Bye) -> None:
-        self._leaving.add(name)
-
     # --- instances come and go -------------------------------------------------------
 
     def linked(self, name: str) -> None:
         """A link is there. The same run of it as before: neither side has heard the other."""
         epoch = self._post.links.epoch(name)
-        self._leaving.discard(name)
+        self._hearing.leaving.discard(name)
         if self._met.get(name) == epoch:
+            # It may use its old end of the link for a moment: each side tells the other.
+            self._post.missed_all(name)
             self.effects.forget_all()
             self._looks.everywhere()
         self._met[name] = epoch
@@ -316,8 +177,8 @@ class Cluster:
 
     def lost(self, name: str) -> None:
         """A link is gone, and with it what was under way, unless it has said goodbye."""
-        if name in self._leaving:
-            self._leaving.discard(name)
+        if name in self._hearing.leaving:
+            self._hearing.leaving.discard(name)
             return
         self.effects.forget_all()
         self._looks.everywhere_at(self._clock.monotonic() + LOST_SECONDS)
@@ -329,14 +190,13 @@ class Cluster:
             self._post.routes.clear()
             self.effects.elsewhere()
             self._looks.everywhere()
+            # Our users are entered again only now, and old answers are kept for a moment.
+            self._looks.everywhere_at(self._clock.monotonic() + SECOND_LOOK_SECONDS)
             self._to_learn = True
         self._was_healthy = healthy
         if self._to_learn and healthy:
             self._scheduler.spawn(self._learn())
-        if self._arrived:
-            arrived, self._arrived = self._arrived, []
-            self._scheduler.spawn(self._announce(arrived))
-        self._forget_if_deaf()
+        self._mind_if_deaf()
         self._post.tick()
         self._looks.tick()
 
@@ -359,15 +219,33 @@ class Cluster:
             self.effects.elsewhere()
 
     async def _look_again(self, session: Session) -> None:
+        self._announce_soon(session)  # the first time it may not have been heard
         await self.effects.look_again(session)
 
-    def _forget_if_deaf(self) -> None:
-        """Somebody lives whom we cannot hear: it may have changed what we keep in memory."""
+    def _mind_if_deaf(self) -> None:
+        """Somebody lives whom we cannot hear.
+
+        It may change what we keep in memory, and write to our users: both are read anew.
+        """
         now = self._clock.monotonic()
-        deaf = len(self._post.links.names()) < len(self._live) - 1
-        if deaf and now - self._forgotten_at >= DEAF_SECONDS:
+        if len(self._post.links.names()) >= len(self._live) - 1:
+            self._deaf_looked_at = now
+            return
+        if now - self._forgotten_at >= DEAF_FORGET_SECONDS:
             self._forgotten_at = now
             self.effects.forget_all()
+        if now - self._deaf_looked_at >= DEAF_LOOK_SECONDS:
+            self._deaf_looked_at = now
+            self._looks.everywhere()
+
+    def _announce_soon(self, session: Session) -> None:
+        if not self._arrived:
+            self._scheduler.soon(self._announce_all)
+        self._arrived.append(session)
+
+    def _announce_all(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        self._scheduler.spawn(self._announce(arrived))
 
     async def _announce(self, sessions: Sequence[Session]) -> None:
         """Tell the other instances of these users which device is where now."""
@@ -379,8 +257,4 @@ class Cluster:
             return
         for session in sessions:
             known, unknown = self._post.routes.split([session.user])
-            self._post.to(tuple(places if unknown else known), pack(_here(session)))
-
-
-def _here(session: Session, *, answer: bool = False) -> Here:
-    return Here(session.user, session.device, session.since_ms, answer)
+            self._post.to(tuple(places if unknown else known), pack(here(session)))

@@ -17,7 +17,7 @@ from whatsapp.session import Session
 
 
 class OfHints(Struct, frozen=True, kw_only=True):
-    """`cluster.Effects`, over the modules whose they are."""
+    """`hearing.Effects`, over the modules whose they are."""
 
     accounts: Accounts
     auth: Auth

@@ -261,10 +261,9 @@ class Changing:
     def settle(self, outcome: Stored | Duplicate) -> None:
         entry, room, module = outcome.entry, self._room, self._module
         change = None if self._step is None else self._step.change
+        readers = module.hub.follow(room, entry, change)
         if module.said is not None:
-            joining = [] if change is None else [user for user, _ in change.joins]
-            module.said(entry, change, [*room.active(), *joining])
-        module.hub.follow(room, entry, change)
+            module.said(entry, change, readers)
         if not self._promise.done():
             self._promise.set_result(self._step)
 

@@ -102,10 +102,10 @@ class Hub:
                 if session.behind:
                     self._wake(session)
 
-    def follow(self, room: Room, entry: Entry, change: Change | None) -> None:
+    def follow(self, room: Room, entry: Entry, change: Change | None) -> list[str]:
         """An entry that may change its chat is committed: the room follows, and all hear of it.
 
-        Who joins by it sees it first, who leaves by it sees it last.
+        Who joins by it sees it first, who leaves by it sees it last. Its readers.
         """
         readers = list(room.active())
         room.committed(entry, change)
@@ -121,6 +121,7 @@ class Hub:
             for user in change.leaves:
                 for session in self.of(user):
                     session.leave(entry.chat)
+        return readers
 
     def grown(self, room: Room) -> None:
         """The log has entries that were not delivered: whoever may see them reads them there."""

@@ -46,7 +46,7 @@ class Looks:
         self._sessions: dict[Session, None] = {}
         self._workers = 0
         self._chats: dict[str, bool] = {}
-        self._all_at: float | None = None
+        self._all_at: list[float] = []
 
     def at(self, session: Session, due: float) -> None:
         """Look at this session at that time. Times are given in their order."""
@@ -58,7 +58,9 @@ class Looks:
         self._go_on()
 
     def everywhere_at(self, due: float) -> None:
-        self._all_at = due if self._all_at is None else min(due, self._all_at)
+        """Look at all sessions at that time, or a moment later."""
+        if not any(due <= other <= due + AGAIN_SECONDS for other in self._all_at):
+            self._all_at.append(due)
 
     def chat(self, chat: str) -> None:
         """Read this chat's room anew; sessions that are behind then catch up."""
@@ -70,8 +72,8 @@ class Looks:
 
     def tick(self) -> None:
         now = self._clock.monotonic()
-        if self._all_at is not None and self._all_at <= now:
-            self._all_at = None
+        if any(due <= now for due in self._all_at):
+            self._all_at = [due for due in self._all_at if due > now]
             self.everywhere()
         while self._later and self._later[0][0] <= now:
             self._sessions[self._later.popleft()[1]] = None
@@ -100,6 +102,8 @@ class Looks:
             while self._sessions:
                 session = next(iter(self._sessions))
                 del self._sessions[session]
+                if session.state is State.WELCOMED:
+                    self._at_once_more(session)
                 if session.state is not State.LIVE:
                     continue
                 self._metrics.second_looks.value += 1
@@ -107,7 +111,10 @@ class Looks:
                     await self.look_again(session)
                 except Answer as error:
                     log.warning("look waits conn=%d code=%s", session.number, error.code)
-                    self._later.appendleft((self._clock.monotonic() + AGAIN_SECONDS, session))
+                    self._at_once_more(session)
                     return
         finally:
             self._workers -= 1
+
+    def _at_once_more(self, session: Session) -> None:
+        self._later.appendleft((self._clock.monotonic() + AGAIN_SECONDS, session))

@@ -138,8 +138,6 @@ class Router:
             session.close(CLOSE_REVOKED, "logged out")
             return
         session.push(self._welcome(session))
-        if self._arrived is not None:
-            self._arrived(session)
         try:
             await self._announce(session)
             away_since_ms = self._hub.away_since_ms(actor.device)
@@ -156,6 +154,8 @@ class Router:
         except Trouble:
             # The directory keeps it in mind; nobody is kept out because it is away.
             log.debug("directory away, announced later conn=%d", session.number)
+        if self._arrived is not None:
+            self._arrived(session)
 
     def send(self, session: Session, frame: Send) -> Later:
         return self._conversations.send(session, frame)

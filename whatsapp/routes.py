@@ -113,10 +113,10 @@ class Post:
         self._missed: dict[str, dict[str, None] | None] = {}
 
     def live(self, names: Collection[str]) -> None:
-        """These instances live; of others nothing needs to be remembered."""
+        """These instances live; of those that lived and do no more, nothing is remembered."""
+        for name in set(self._live) - set(names):
+            self._missed.pop(name, None)
         self._live = names
-        for name in self._missed.keys() - set(names):
-            del self._missed[name]
 
     def to_users(self, users: Sequence[str], hint: Hint, chat: str = "") -> None:
         """`chat`: whose entry it is; if it does not fit, its reader will be told to look."""
@@ -129,7 +129,8 @@ class Post:
             self._resolving = True
             self._scheduler.spawn(self._resolve())
         elif len(self._held) >= HELD_MAX:
-            self._missed = dict.fromkeys(self._live)
+            for name in self._live:
+                self.missed_all(name)
             return
         self._held.append((users, message, chat))
 
@@ -141,7 +142,16 @@ class Post:
                 self._miss(name, chat)
 
     def to_all(self, hint: Hint) -> None:
-        self.to(tuple(self.links.names()), pack(hint))
+        message = pack(hint)
+        for name in tuple(self.links.names()):
+            if self.links.send(name, message):
+                self._metrics.hints_sent.value += 1
+            else:
+                self.missed_all(name)
+
+    def missed_all(self, name: str) -> None:
+        """It may have missed anything: it will be told to look at everything."""
+        self._missed[name] = None
 
     async def locate(self, users: Collection[str]) -> Collection[str]:
         """Where these users are, asked anew; all linked instances where nobody can be asked."""
@@ -180,8 +190,6 @@ class Post:
 
     def _miss(self, name: str, chat: str) -> None:
         self._metrics.hints_missed.value += 1
-        if name not in self._live:
-            return
         chats = self._missed.setdefault(name, {})
         if chats is not None:
             chats[chat] = None

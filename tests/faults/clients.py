@@ -91,7 +91,7 @@ class Link:
         self.device = device
         self.user, self.name = device.user, device.name
         self.core = world.core
-        self.session = self.core.session(self)
+        self.session = self.core.connected(self)
         self.open = True
         self.busy = self.ended = False
         self.welcomed = False

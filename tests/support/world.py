@@ -155,7 +155,7 @@ class World:
     def open(self) -> Peer:
         """A connection that has not said hello."""
         peer = Peer()
-        peer.session = self.core.session(peer)
+        peer.session = self.core.connected(peer)
         return peer
 
     def connect(self, user: str, device: str = "", cursors: dict[str, int] | None = None) -> Peer:

@@ -45,7 +45,7 @@ class Person:
         self.core = core
         self.raw: list[bytes] = []
         self.writes = 0
-        self.session = core.session(self)
+        self.session = core.connected(self)
         later = core.router.receive(self.session, wire.encode(wire.Hello(token=f"{user}'s")))
         assert later is not None
         core.loop.start(_awaited(later), lambda _, error: None)

@@ -7,7 +7,7 @@ import pytest
 from tests.support.fleet import Fleet
 from tests.support.world import FAIL_BEFORE, Peer
 from whatsapp import wire
-from whatsapp.hints import Came, Grown, Receipted, Said, Typed, pack, unpack
+from whatsapp.hints import Came, Grown, Here, Receipted, Said, Typed, pack, unpack
 from whatsapp.model import Actor, direct_chat
 from whatsapp.resources import PrivacyChange, ProfileChange
 
@@ -27,6 +27,11 @@ def quiet(fleet: Fleet, *peers: Peer) -> None:
         fleet.tick()
     for peer in peers:
         peer.take()
+
+
+def code_of(peer: Peer) -> int:
+    """With which it was closed; 0: it is open."""
+    return peer.closed[0] if peer.closed else 0
 
 
 def said(fleet: Fleet, kind: type) -> list[tuple[str, str]]:
@@ -116,12 +121,11 @@ def test_who_connects_just_after_it_was_asked_for_gets_it_by_a_second_look(fleet
     fleet["a"].send(ann, CHAT, "one")
     fleet.run()
     bob = fleet["b"].connect("bob")
-    fleet.run()
-    assert bob.texts() == ["one"]
-    fleet["a"].send(ann, CHAT, "two")  # a still believes that bob is nowhere
     fleet.run(drop=lambda data: isinstance(unpack(data), Came))
+    assert bob.texts() == ["one"]
+    fleet["a"].send(ann, CHAT, "two")
+    fleet.run()  # a still believes that bob is nowhere
     assert bob.texts() == []
-    fleet["b"].core.cluster._arrived.clear()
     for _ in range(45):
         fleet.tick()
     assert bob.texts() == ["two"]
@@ -320,11 +324,6 @@ def test_two_instances_write_into_one_chat_at_once(fleet):
     assert [text for text in ann.texts() if text and text.startswith("b")] == yours
 
 
-def test_what_is_not_a_hint_is_dropped(fleet, caplog):
-    fleet["a"].core.cluster.heard("b", [b"\xc1", b"", b"\x93\xa4said\x01\x02"])
-    assert caplog.text.count("hint not understood") == 3
-
-
 @pytest.mark.parametrize("offset, told", [(1000, False), (5000, True), (-5000, True)])
 def test_clocks_that_are_apart_are_told_with_the_cure(fleet, caplog, offset, told):
     fleet.net.ends["a"].offset = offset
@@ -348,3 +347,63 @@ def test_a_receipt_for_a_chat_that_is_not_loaded_tells_no_less_than_the_store(fl
     fleet["a"].core.cluster.heard("b", [old])
     fleet.run()
     assert [receipt.received for receipt in ann.take(wire.Receipt)] == [3]
+
+
+def test_who_cannot_be_heard_is_looked_after_within_five_seconds(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    quiet(fleet, ann, bob)
+    fleet.cut("a", "b")
+    for _ in range(10):
+        fleet.tick()
+    fleet["a"].send(ann, CHAT, "one")
+    for _ in range(40):
+        fleet.tick()
+    assert bob.texts() == ["one"]
+
+
+def test_a_renewed_link_makes_both_sides_look(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    quiet(fleet, ann, bob)
+    fleet.cut("a", "b")
+    fleet.net.sent.clear()
+    fleet.mend("a", "b")
+    assert {("a", "b"), ("b", "a")} <= set(said(fleet, Grown))
+
+
+def test_a_logout_that_did_not_fit_is_found_once_it_fits(fleet):
+    phone, laptop = fleet["a"].connect("ann"), fleet["b"].connect("ann", "laptop")
+    quiet(fleet, phone, laptop)
+    fleet.net.full.add("b")
+    fleet["a"].do(fleet["a"].core.auth.end_device(Actor("ann", "ann-phone"), "laptop"))
+    fleet.tick()
+    assert code_of(laptop) == 0
+    fleet.net.full.clear()
+    fleet.tick()
+    assert code_of(laptop) == wire.CLOSE_REVOKED
+
+
+def test_that_a_device_is_elsewhere_now_is_said_again(fleet):
+    first = fleet["a"].connect("ann")
+    fleet.tick()
+    fleet["b"].connect("ann")
+    fleet.run(drop=lambda data: isinstance(unpack(data), Here))
+    assert code_of(first) == 0
+    for _ in range(50):
+        fleet.tick()
+    assert code_of(first) == wire.CLOSE_REPLACED
+
+
+def test_once_the_directory_is_back_all_are_looked_at_now_and_once_more(fleet, monkeypatch):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    quiet(fleet, ann, bob)
+    directory = fleet["b"].core.directory
+    monkeypatch.setattr(directory, "healthy", lambda: False)
+    fleet.tick()
+    monkeypatch.setattr(directory, "healthy", lambda: True)
+    fleet.tick()
+    fleet["a"].send(ann, CHAT, "one")
+    fleet.run(drop=lambda data: isinstance(unpack(data), Said))  # a has an old answer
+    assert bob.texts() == []
+    for _ in range(45):
+        fleet.tick()
+    assert bob.texts() == ["one"]

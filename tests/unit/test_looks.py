@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.fleet import Fleet
-from tests.support.world import FAIL_BEFORE, WAIT, World
+from tests.support.world import FAIL_BEFORE, WAIT, WAIT_AFTER, World
 from whatsapp.looks import LOOKS_AT_ONCE
 
 CHAT = "ann:bob"
@@ -69,3 +69,19 @@ def test_a_chat_that_could_not_be_looked_at_is_found_later(fleet):
     for _ in range(30):
         fleet.tick()
     assert bob.texts() == ["hello"]
+
+
+def test_a_session_that_is_being_opened_is_looked_at_a_moment_later(fleet):
+    world = fleet["a"]
+    world.next("of_user", WAIT_AFTER)
+    ann = world.connect("ann")
+    looks_of(world).everywhere()
+    fleet.run()
+    fleet["b"].post("bob", "ann", "hello")
+    fleet["b"].loop.run()
+    fleet.net.under_way.clear()
+    world.go_on()
+    ann.take()
+    for _ in range(20):
+        fleet.tick()
+    assert ann.texts() == ["hello"]

@@ -208,7 +208,7 @@ def test_a_look_finds_what_others_wrote(world):
     world.do(world.core.rooms.refresh("ann:bob"))
     assert told == []
     draft = Draft(chat="ann:bob", sender="bob", id="elsewhere", time_ms=1, text="hi")
-    world.do(world.core.messages.append([draft]))
+    world.do(world.core.stores.messages.append([draft]))
     world.do(world.core.rooms.refresh("ann:bob"))
     assert told == [one]
     assert one.head == 2

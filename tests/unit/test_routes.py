@@ -108,3 +108,14 @@ def test_of_an_instance_that_is_gone_nothing_is_remembered(fleet):
     assert fleet.net.sent == []
     post.to_all(Bye())
     assert [unpack(data) for _, _, data in fleet.net.sent] == [Bye()]
+
+
+def test_of_an_instance_that_is_not_known_yet_it_is_remembered(fleet):
+    post = post_of(fleet)
+    post.live(["a"])
+    fleet.net.full.add("b")
+    post.to(["b"], b"x", "ann:bob")
+    fleet.net.full.clear()
+    post.live(["a", "b"])
+    post.tick()
+    assert [unpack(data) for _, _, data in fleet.net.sent] == [Grown(("ann:bob",))]
