@@ -12,7 +12,7 @@ everything else; what is needed is only to notice. Who may have missed something
   asked the directory just before it was in there;
 - a chat, when its next hint leaves a gap, or its sender knows that one did not fit.
 
-While the directory is away, hints go to all instances that are linked (`routes.py`).
+While the directory is away, hints go to all instances (`routes.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from whatsapp.hints import (
     Came,
     Ended,
     Forget,
+    Grown,
     Moved,
     Receipted,
     Said,
@@ -53,6 +54,8 @@ LOST_SECONDS = 0.5
 # how often what it may have written is looked for. Within the 5 s that a message may take.
 DEAF_FORGET_SECONDS = 1.0
 DEAF_LOOK_SECONDS = 3.0
+# Which instances live is asked anew so often, also where nobody said that it has changed.
+LEARN_SECONDS = 5.0
 # Clocks further apart than this are told: times that users see differ by as much.
 CLOCKS_APART_MS_MAX = 1000
 
@@ -93,6 +96,7 @@ class Cluster:
         self._met: dict[str, int] = {}  # the epoch with which an instance was last linked
         self._arrived: list[Session] = []
         self._to_learn = True
+        self._learned_at = clock.monotonic()
         self._was_healthy = True
         self._forgotten_at = 0.0
         self._deaf_looked_at = clock.monotonic()
@@ -120,6 +124,12 @@ class Cluster:
     def said(self, entry: Entry, change: Change | None, readers: Iterable[str]) -> None:
         """An entry was committed here."""
         self._post.to_users(tuple(readers), Said(entry, change), entry.chat)
+
+    def grown(self, chat: str) -> None:
+        """Something may have been committed here without our having been told."""
+        room = self._rooms.get(chat)
+        if room is not None:
+            self._post.to_users(room.active(), Grown((chat,)), chat)
 
     def receipted(
         self, room: Room, reader: str, received: int, read: int, authors: Sequence[str]
@@ -194,7 +204,10 @@ class Cluster:
             self._looks.everywhere_at(self._clock.monotonic() + SECOND_LOOK_SECONDS)
             self._to_learn = True
         self._was_healthy = healthy
-        if self._to_learn and healthy:
+        now = self._clock.monotonic()
+        due = self._to_learn or self._post.strange or now - self._learned_at >= LEARN_SECONDS
+        if healthy and due:
+            self._learned_at = now
             self._scheduler.spawn(self._learn())
         self._mind_if_deaf()
         self._post.tick()

@@ -93,6 +93,7 @@ class Core:
             self.accounts,
             clock,
             grown=lambda room: self.hub.grown(room),  # noqa: PLW0108 — built later
+            unwritten=lambda: self.cursors.chats(),  # noqa: PLW0108 — built later
             rooms_max=limits.loaded_chats_max,
             shared=self.links is not None,
         )
@@ -110,6 +111,7 @@ class Core:
             clock,
             self.metrics,
             look_again=self.rooms.refresh,
+            cleared=self._cleared,
             drafts_max=limits.journal_drafts_max,
             batch_max=limits.journal_batch_max,
         )
@@ -286,6 +288,10 @@ class Core:
         """A connection is use of its token, however long it lasts."""
         for session in self.hub.all():
             self.auth.logins.left(Actor(session.user, session.device))
+
+    def _cleared(self, chat: str) -> None:
+        if self.cluster is not None:
+            self.cluster.grown(chat)
 
     def _related_anew(self, user: str) -> None:
         self.rooms.unrelate(user)

@@ -34,6 +34,10 @@ class Cursors:
     def __len__(self) -> int:
         return len(self._moves)
 
+    def chats(self) -> set[str]:
+        """Those of the moves that are not written yet."""
+        return {chat for moves in (self._moves, self._under_way) for chat, _, _ in moves}
+
     def move(self, move: CursorMove) -> None:
         key = (move.chat, move.user, move.device)
         before = self._moves.get(key)

@@ -127,11 +127,11 @@ class Hub:
         """The log has entries that were not delivered: whoever may see them reads them there."""
         for user, member in room.members.items():
             for session in self.of(user):
-                if member.active:
+                if not member.active:
+                    session.leave(room.chat)
+                elif session.position(room.chat) < room.head:
                     session.behind.add(room.chat)
                     self._wake(session)
-                else:
-                    session.leave(room.chat)
 
     def tell(self, user: str, frame: bytes, *, but: Session | None = None) -> None:
         """Push a frame to all sessions of a user."""

@@ -54,7 +54,11 @@ class Pending(Protocol):
 
 
 class Journal:
-    """See the head of this file. Above `drafts_max` waiting, `submit` raises `Busy`."""
+    """See the head of this file. Above `drafts_max` waiting, `submit` raises `Busy`.
+
+    `look_again(chat)` reads a chat anew. `cleared(chat)`: an append to it had failed, which may
+    have happened all the same; what became of it is known here now.
+    """
 
     def __init__(  # noqa: PLR0913 — built in one place, by keyword
         self,
@@ -64,6 +68,7 @@ class Journal:
         metrics: Metrics,
         *,
         look_again: Callable[[str], Awaitable[None]],
+        cleared: Callable[[str], None] | None = None,
         drafts_max: int,
         batch_max: int,
     ) -> None:
@@ -72,6 +77,7 @@ class Journal:
         self._clock = clock
         self._metrics = metrics
         self._look_again = look_again
+        self._cleared = cleared
         self._drafts_max = drafts_max
         self._batch_max = batch_max
         self._waiting: deque[Pending] = deque()
@@ -201,7 +207,10 @@ class Journal:
         try:
             for chat in chats:
                 await self._look_again(chat)
-                self._doubtful.pop(chat, None)
+                if chat in self._doubtful:
+                    del self._doubtful[chat]
+                    if self._cleared is not None:
+                        self._cleared(chat)
         except Exception as error:  # noqa: BLE001 — each waiting sender must hear of it
             self._give_up(chats, error)
 

@@ -86,6 +86,9 @@ class Looks:
                 self._chats[chat] = False
                 await self._rooms.refresh(chat)
                 again = self._chats[chat]
+            room = self._rooms.get(chat)
+            if room is not None:
+                self._hub.grown(room)  # also where the room was read before, for something else
         except Answer as error:
             log.warning("chat not looked at, all will be later code=%s", error.code)
             self.everywhere_at(self._clock.monotonic() + AGAIN_SECONDS)

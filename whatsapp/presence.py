@@ -124,6 +124,7 @@ class Presences:
         left, self._left = self._left, set()
         if self._typed is not None:
             await self.flush()  # so that others, told that it is gone, read when
+            left = {user for user in left if not self._hub.online(user)}  # not back meanwhile
         try:
             await self._directory.withdraw(left)
         except Answer:

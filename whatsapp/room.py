@@ -168,21 +168,24 @@ class Rooms:
     """The loaded rooms. At most about `rooms_max`; the longest unused go first.
 
     `grown(room)`: a look has shown entries, or changes of members, of which nobody here was told.
+    `unwritten()`: the chats of cursors that only their rooms know yet; these stay.
     `shared`: other instances write to the same store, and a room is only followed here while
     members are connected here. So it is read anew where it must be right, and where it is stale.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 — built in one place
         self,
         chats: ChatStore,
         accounts: Accounts,
         clock: Clock,
         *,
         grown: Callable[[Room], None],
+        unwritten: Callable[[], Collection[str]],
         rooms_max: int,
         shared: bool = False,
     ) -> None:
         self.shared = shared
+        self._unwritten = unwritten
         self._chats = chats
         self._grown = grown
         self._accounts = accounts
@@ -284,8 +287,9 @@ class Rooms:
             return
         idle_before = self._clock.monotonic() - ROOM_IDLE_SECONDS
         oldest = sorted(self._rooms.values(), key=lambda room: room.used_at)
+        unwritten = self._unwritten()
         for room in oldest[: len(self._rooms) - self._rooms_max]:
-            if room.used_at < idle_before:
+            if room.used_at < idle_before and room.chat not in unwritten:
                 del self._rooms[room.chat]
 
     def _keep(self, room: Room) -> Room:

@@ -31,7 +31,7 @@ class Routes:
 
     def __init__(self, directory: Directory, me: str, clock: Clock) -> None:
         self._directory = directory
-        self._me = me
+        self.me = me
         self._clock = clock
         self._places: dict[str, tuple[float, tuple[str, ...]]] = {}
 
@@ -67,7 +67,7 @@ class Routes:
         ends = self._clock.monotonic() + ROUTE_SECONDS
         located = await self._directory.locate(users)
         asked = {
-            user: tuple(name for name in located.get(user, NOWHERE) if name != self._me)
+            user: tuple(name for name in located.get(user, NOWHERE) if name != self.me)
             for user in users
         }
         for user, places in asked.items():
@@ -96,7 +96,7 @@ class Post:
     """Sends hints to the instances of users, in order; remembers what did not fit.
 
     While users must be located first, what comes after them waits, too. Where the directory
-    is away, hints go to every instance that is linked.
+    is away, hints go to every instance.
     """
 
     def __init__(
@@ -105,18 +105,32 @@ class Post:
         self.links = links
         self.routes = routes
         self._scheduler = scheduler
-        self._metrics = metrics
+        self.metrics = metrics
         self._live: Collection[str] = ()
         self._held: deque[tuple[Sequence[str], bytes, str]] = deque()
         self._resolving = False
         # By instance the chats of hints that did not fit; None: too many to tell.
         self._missed: dict[str, dict[str, None] | None] = {}
+        self._strange: set[str] = set()  # those of them that were on no list
 
     def live(self, names: Collection[str]) -> None:
         """These instances live; of those that lived and do no more, nothing is remembered."""
         for name in set(self._live) - set(names):
             self._missed.pop(name, None)
         self._live = names
+        # One that was located and is on no list yet is remembered till the next one.
+        for name in self._strange - set(names):
+            self._missed.pop(name, None)
+        self._strange = self._missed.keys() - set(names)
+
+    @property
+    def strange(self) -> bool:
+        """Was an instance located that is on no list of the living? Then there is a newer one."""
+        return not self._missed.keys() <= set(self._live)
+
+    def _everywhere(self) -> set[str]:
+        """Those that are not linked too: what they miss is remembered."""
+        return {*self._live, *self.links.names()} - {self.routes.me}
 
     def to_users(self, users: Sequence[str], hint: Hint, chat: str = "") -> None:
         """`chat`: whose entry it is; if it does not fit, its reader will be told to look."""
@@ -137,7 +151,7 @@ class Post:
     def to(self, instances: Iterable[str], message: bytes, chat: str = "") -> None:
         for name in instances:
             if self.links.send(name, message):
-                self._metrics.hints_sent.value += 1
+                self.metrics.hints_sent.value += 1
             elif chat:
                 self._miss(name, chat)
 
@@ -145,7 +159,7 @@ class Post:
         message = pack(hint)
         for name in tuple(self.links.names()):
             if self.links.send(name, message):
-                self._metrics.hints_sent.value += 1
+                self.metrics.hints_sent.value += 1
             else:
                 self.missed_all(name)
 
@@ -154,12 +168,12 @@ class Post:
         self._missed[name] = None
 
     async def locate(self, users: Collection[str]) -> Collection[str]:
-        """Where these users are, asked anew; all linked instances where nobody can be asked."""
+        """Where these users are, asked anew; all instances where nobody can be asked."""
         self.routes.forget(users)
         try:
             asked = await self.routes.ask(users)
         except Answer:
-            return tuple(self.links.names())
+            return self._everywhere()
         return dict.fromkeys(name for places in asked.values() for name in places)
 
     def tick(self) -> None:
@@ -167,7 +181,7 @@ class Post:
         for name in [name for name in self._missed if name in self.links.names()]:
             chats = self._missed[name]
             if self.links.send(name, pack(Grown(None if chats is None else tuple(chats)))):
-                self._metrics.hints_sent.value += 1
+                self.metrics.hints_sent.value += 1
                 del self._missed[name]
 
     async def _resolve(self) -> None:
@@ -184,12 +198,12 @@ class Post:
                     located = False
                 for users, message, chat in held:
                     names = dict.fromkeys(name for user in users for name in places.get(user, ()))
-                    self.to(tuple(names if located else self.links.names()), message, chat)
+                    self.to(tuple(names if located else self._everywhere()), message, chat)
         finally:
             self._resolving = False
 
     def _miss(self, name: str, chat: str) -> None:
-        self._metrics.hints_missed.value += 1
+        self.metrics.hints_missed.value += 1
         chats = self._missed.setdefault(name, {})
         if chats is not None:
             chats[chat] = None

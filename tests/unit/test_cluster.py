@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.fleet import Fleet
-from tests.support.world import FAIL_BEFORE, Peer
+from tests.support.world import FAIL_AFTER, FAIL_BEFORE, Peer
 from whatsapp import wire
 from whatsapp.hints import Came, Grown, Here, Receipted, Said, Typed, pack, unpack
 from whatsapp.model import Actor, direct_chat
@@ -407,3 +407,38 @@ def test_once_the_directory_is_back_all_are_looked_at_now_and_once_more(fleet, m
     for _ in range(45):
         fleet.tick()
     assert bob.texts() == ["one"]
+
+
+def test_an_append_of_unknown_outcome_is_told_once_it_is_known(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    quiet(fleet, ann, bob)
+    fleet["a"].next("append", FAIL_AFTER)
+    fleet["a"].send(ann, CHAT, "stored all the same")
+    fleet.run()
+    assert ann.error() == "unavailable"
+    assert bob.texts() == []
+    fleet.tick()
+    assert bob.texts() == ["stored all the same"]
+
+
+def test_what_nobody_could_be_asked_for_reaches_an_instance_that_is_linked_later(fleet):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    quiet(fleet, ann, bob)
+    fleet["a"].core.cluster._post.routes.clear()
+    fleet.net.cut.add(frozenset("ab"))
+    fleet["a"].next("locate", FAIL_BEFORE)
+    fleet["a"].send(ann, CHAT, "one")
+    fleet.run()
+    fleet.net.cut.clear()
+    fleet["a"].core.cluster.tick()
+    fleet.run()
+    assert bob.texts() == ["one"]
+
+
+def test_which_instances_live_is_asked_for_also_where_nobody_told(fleet):
+    fleet.board.listeners.clear()
+    fleet.start("d")
+    known = fleet.net.ends["a"]
+    for _ in range(60):
+        fleet.tick()
+    assert "d" in [instance.name for instance in known.known]

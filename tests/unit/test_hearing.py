@@ -54,3 +54,14 @@ def test_anything_may_have_grown_all_is_read_anew(fleet):
     fleet.run()
     assert bob.texts() == ["hello"]
     assert fleet["b"].core.accounts.cached("bob") is None
+
+
+def test_a_chat_that_has_grown_is_told_also_where_it_was_read_for_something_else(fleet):
+    bob = fleet["b"].connect("bob")
+    fleet["a"].post("ann", "bob", "hello")
+    fleet["a"].loop.run()
+    fleet.net.under_way.clear()
+    fleet["b"].do(fleet["b"].core.rooms.load([CHAT]))
+    fleet["b"].core.cluster.heard("a", [pack(Grown((CHAT,)))])
+    fleet.run()
+    assert bob.texts() == ["hello"]

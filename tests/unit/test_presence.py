@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.world import FAIL_BEFORE, WAIT_AFTER, World
+from tests.support.fleet import Fleet
+from tests.support.world import FAIL_BEFORE, WAIT, WAIT_AFTER, World
 from whatsapp.errors import BadRequest, NotFound
 from whatsapp.model import Actor, Visibility
 from whatsapp.presence import TYPING_REPEAT_SECONDS, TYPING_SECONDS
@@ -304,3 +305,18 @@ def test_a_session_that_ended_while_it_was_looked_up_is_not_told(scene):
     ann.session.close(1000, "over")
     scene.go_on()
     assert scene.seen(ann) == {}
+
+
+def test_who_comes_back_while_its_going_is_written_stays_in_the_directory():
+    fleet = Fleet("ann", names="ab")
+    fleet.tick()
+    first = fleet["a"].connect("ann")
+    for _ in range(20):
+        fleet.tick()
+    fleet["a"].drop(first)
+    fleet["a"].next("saw", WAIT)
+    fleet.tick()
+    fleet["a"].connect("ann")
+    fleet["a"].go_on()
+    fleet.run()
+    assert fleet["b"].do(fleet["b"].core.directory.locate(["ann"])) == {"ann": ["a"]}

@@ -242,3 +242,15 @@ def test_only_rooms_that_nobody_uses_are_forgotten():
     assert len(world.core.rooms) == 1
     assert world.core.rooms.get("ann:bob") is None
     assert world.core.rooms.get("ann:cid") is not None
+
+
+def test_a_room_whose_cursors_are_not_written_is_not_evicted():
+    world = World("ann", "bob", "cid", rooms_max=1)
+    for other in ("bob", "cid"):
+        world.post("ann", other, "hello")
+    room = world.core.rooms.get("ann:bob")
+    assert room is not None
+    world.core.acks.user_has("bob", room, 1)
+    world.clock.pass_seconds(100)
+    world.core.rooms.tick()
+    assert "ann:bob" in world.core.rooms
