@@ -166,6 +166,8 @@ class Config(Section, frozen=True):
 
 
 SECRET_CHARACTERS_MIN = 32
+# What an example says in place of a secret.
+EXAMPLE_SECRETS = ("change-me", "changeme", "change_me", "example", "your-secret", "secret-secret")
 EVERY_ADDRESS = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104 (asked about, not listened on)
 
 _origin = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+|null")
@@ -344,13 +346,7 @@ def _check_cluster(storage: Storage, cluster: Cluster) -> None:
             "several instances need one store",
             'Set [storage] backend to "mongo"; or, for one instance, [directory] to "memory".',
         )
-    if len(cluster.secret) < SECRET_CHARACTERS_MIN:
-        said = "too short" if cluster.secret else "empty"
-        raise StartupError(
-            f"[cluster] secret is {said}: it needs {SECRET_CHARACTERS_MIN} characters",
-            "Give all instances the same one, best as WHATSAPP_CLUSTER_SECRET: "
-            "for example what `openssl rand -hex 32` prints.",
-        )
+    check_secret(cluster.secret)
     if cluster.host in EVERY_ADDRESS and not cluster.address:
         raise StartupError(
             f'[cluster] host is "{cluster.host}" and address is empty',
@@ -363,6 +359,23 @@ def _check_cluster(storage: Storage, cluster: Cluster) -> None:
             "[cluster] has some of tls_certificate, tls_key and tls_authority, not all",
             "Set all three for TLS between instances, or none of them.",
         )
+
+
+def check_secret(secret: str) -> None:
+    """`StartupError` where it is missing, short or everybody's."""
+    if not secret:
+        said = "is missing"
+    elif secret.lower().startswith(EXAMPLE_SECRETS):
+        said = "is the one of an example"
+    elif len(secret) < SECRET_CHARACTERS_MIN:
+        said = f"has {len(secret)} characters, {SECRET_CHARACTERS_MIN} are needed"
+    else:
+        return
+    raise StartupError(
+        f"[cluster] secret: {said}",
+        "Give all instances the same one, best as WHATSAPP_CLUSTER_SECRET: "
+        "what `openssl rand -hex 32` prints.",
+    )
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -37,7 +37,7 @@ from whatsapp.handshake import (
 )
 from whatsapp.interfaces import Instance
 from whatsapp.peerlink import Counters, Link
-from whatsapp.peersetup import check_secret, listening_for, own_address, split_address, tls_contexts
+from whatsapp.peersetup import listening_for, own_address, split_address, tls_contexts
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Peers(Counters):
         lost: Callable[[str], None],
     ) -> None:
         super().__init__()
-        check_secret(settings.secret)
+        config.check_secret(settings.secret)
         self.address = ""  # "host:port", where others reach this instance
         self._settings = settings
         self._tls = tls_contexts(settings)

@@ -1,4 +1,4 @@
-"""What must be right before the first link: secret, certificates, socket, own address.
+"""What must be right before the first link: certificates, socket, own address.
 
 Every mistake is told at the start, with its cure: later it would only look like an instance
 that cannot be reached.
@@ -15,24 +15,7 @@ from whatsapp import config
 from whatsapp.errors import StartupError
 from whatsapp.listen import Listening, listen
 
-SECRET_CHARACTERS_MIN = 32
-# What an example says in place of a secret.
-EXAMPLES = ("change-me", "changeme", "change_me", "example", "your-secret", "secret-secret")
 PORT_MAX = 65_535
-
-
-def check_secret(secret: str) -> None:
-    """`StartupError` where it is missing, short or everybody's."""
-    cure = "Set [cluster] secret, the same on all instances, to what `openssl rand -hex 32` prints."
-    if not secret:
-        raise StartupError("[cluster] secret: is missing", cure)
-    if secret.lower().startswith(EXAMPLES):
-        raise StartupError("[cluster] secret: is the one of an example", cure)
-    if len(secret) < SECRET_CHARACTERS_MIN:
-        raise StartupError(
-            f"[cluster] secret: has {len(secret)} characters, {SECRET_CHARACTERS_MIN} are needed",
-            cure,
-        )
 
 
 def tls_contexts(settings: config.Cluster) -> tuple[ssl.SSLContext, ssl.SSLContext] | None:

@@ -12,10 +12,11 @@ import time
 import pytest
 
 from tests.cluster.trio import SESSION_SECONDS, Trio, show, trio, until
+from tests.support.daemon import free_port
 from tests.support.mongo import MongoServer
 from tests.support.peer import Peer
 from tests.support.tcp_proxy import tcp_proxy
-from tests.support.zookeeper import ZooKeeperServer, free_port
+from tests.support.zookeeper import ZooKeeperServer
 
 pytestmark = [pytest.mark.external, pytest.mark.slow, pytest.mark.timeout(100)]
 

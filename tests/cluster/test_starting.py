@@ -10,9 +10,9 @@ import backends
 from tests.cluster.trio import environment, planted, trio, until
 from tests.support import mongo
 from tests.support.cluster import SECRET, shared
+from tests.support.daemon import free_port
 from tests.support.peer import Peer
 from tests.support.server import Server, run_serve
-from tests.support.zookeeper import free_port
 
 pytestmark = [pytest.mark.external, pytest.mark.slow, pytest.mark.timeout(100)]
 

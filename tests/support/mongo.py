@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 import msgspec
 from pymongo import MongoClient
 
+from tests.support.daemon import Daemon, free_port
 from tests.support.need import ROOT, missing
 from whatsapp import config
 
@@ -49,13 +49,12 @@ def _starts(program: str) -> bool:
     return done.returncode == 0
 
 
-class MongoServer:
+class MongoServer(Daemon):
     """One process; its data stay in the folder and are there after a new start."""
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.folder = folder
         self.port = port or free_port()
-        self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def start(cls, folder: Path, port: int | None = None) -> MongoServer:
@@ -78,7 +77,7 @@ class MongoServer:
             "--log-level=error",
         ]
         with (self.folder / "mongo.log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self._wait()
@@ -87,41 +86,11 @@ class MongoServer:
     def url(self) -> str:
         return f"mongodb://127.0.0.1:{self.port}"
 
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def pause(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGCONT)
-            self._process.send_signal(how)
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(20)
-        self._process = None
-
     def _wait(self) -> None:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
-            assert self._process is not None
-            if self._process.poll() is not None:
+            assert self.process is not None
+            if self.process.poll() is not None:
                 break
             with (
                 contextlib.suppress(OSError),
@@ -132,13 +101,6 @@ class MongoServer:
         self.kill()
         log = (self.folder / "mongo.log").read_text(errors="replace")[-2000:]
         raise RuntimeError(f"{PROGRAM} does not start: {log}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def server_url() -> str:

@@ -5,28 +5,19 @@ Found by `zkServer.sh` beside its `lib` folder, or where a system package puts t
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
 from typing import Self
 
+from tests.support.daemon import Daemon, free_port
 from tests.support.need import need
 
 JARS = Path("/usr/share/java")
 MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 START_SECONDS_MAX = 60.0
 TICK_MS = 500
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def class_path() -> str:
@@ -40,7 +31,7 @@ def class_path() -> str:
     return ":".join(str(jar) for jar in jars if jar.exists())
 
 
-class ZooKeeperServer:
+class ZooKeeperServer(Daemon):
     """One server, alone or (`ensemble`, its number in it) with others."""
 
     def __init__(
@@ -51,7 +42,6 @@ class ZooKeeperServer:
         self.number = number
         self.heap = heap
         self.ensemble: list[str] = []
-        self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def start(cls, folder: Path, port: int | None = None) -> Self:
@@ -62,11 +52,6 @@ class ZooKeeperServer:
     @property
     def hosts(self) -> str:
         return f"127.0.0.1:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
 
     def run(self, *, wait: bool = True) -> None:
         """Start it; again, after `stop` or `kill`, on the same data."""
@@ -95,7 +80,7 @@ class ZooKeeperServer:
             "-Djava.net.preferIPv4Stack=true",
         ]
         with (self.folder / "output").open("ab") as output:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [java, *options, "-cp", jars, MAIN, str(settings)],
                 stdout=output,
                 stderr=output,
@@ -107,9 +92,9 @@ class ZooKeeperServer:
     def wait_until_ready(self) -> None:
         end = time.monotonic() + START_SECONDS_MAX
         while "Mode:" not in self.ask("srvr"):
-            assert self._process is not None
+            assert self.process is not None
             output = (self.folder / "output").read_text(errors="replace")
-            assert self._process.poll() is None, output[-2000:]
+            assert self.process.poll() is None, output[-2000:]
             assert time.monotonic() < end, output[-2000:]
             time.sleep(0.05)
 
@@ -121,31 +106,6 @@ class ZooKeeperServer:
                 return b"".join(iter(lambda: asked.recv(65536), b"")).decode()
         except OSError:
             return ""
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def pause(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGCONT)
-            self._process.send_signal(how)
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(20)
-        self._process = None
 
 
 class Ensemble:

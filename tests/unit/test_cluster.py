@@ -421,16 +421,20 @@ def test_an_append_of_unknown_outcome_is_told_once_it_is_known(fleet):
     assert bob.texts() == ["stored all the same"]
 
 
-def test_what_nobody_could_be_asked_for_reaches_an_instance_that_is_linked_later(fleet):
+def test_what_nobody_could_be_asked_for_reaches_an_instance_that_is_linked_later():
+    fleet = Fleet("ann", "bob", names="ab")
+    fleet.tick()
     ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
     quiet(fleet, ann, bob)
-    fleet["a"].core.cluster._post.routes.clear()
+    cluster = fleet["a"].core.cluster
+    assert cluster is not None
+    cluster._post.routes.clear()
     fleet.net.cut.add(frozenset("ab"))
     fleet["a"].next("locate", FAIL_BEFORE)
     fleet["a"].send(ann, CHAT, "one")
     fleet.run()
     fleet.net.cut.clear()
-    fleet["a"].core.cluster.tick()
+    fleet["a"].core.tick()
     fleet.run()
     assert bob.texts() == ["one"]
 

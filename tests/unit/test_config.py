@@ -144,8 +144,12 @@ def clustered(section: str, **changed: Any) -> dict[str, dict[str, Any]]:
     [
         (clustered("storage", backend="sqlite"), '"sqlite": several instances need one', "mongo"),
         (clustered("storage", backend="memory"), '"memory": several instances need one', "mongo"),
-        (clustered("cluster", secret=""), "secret is empty: it needs 32", "openssl rand"),
-        (clustered("cluster", secret="s" * 31), "secret is too short", "WHATSAPP_CLUSTER_SECRET"),
+        (clustered("cluster", secret=""), "secret: is missing", "openssl rand"),
+        (
+            clustered("cluster", secret="s" * 31),
+            "secret: has 31 characters",
+            "WHATSAPP_CLUSTER_SECRET",
+        ),
         (clustered("cluster", host="0.0.0.0"), '"0.0.0.0" and address is empty', "address"),
         (clustered("cluster", host="::"), '"::" and address is empty', '"name:port"'),
         (clustered("cluster", tls_key="k.pem"), "not all", "all three"),
@@ -212,3 +216,23 @@ def test_the_data_folder_is_absolute(monkeypatch, tmp_path: Path):
     assert config.data_folder(config.Storage(data="x")) == Path.cwd() / "x"
     monkeypatch.setattr("sys.platform", "darwin")
     assert config.data_folder(config.Storage()).parts[-3:-1] == ("Library", "Application Support")
+
+
+@pytest.mark.parametrize(
+    "secret, cause",
+    [
+        ("", "is missing"),
+        ("short", "has 5 characters, 32 are needed"),
+        ("change-me" * 5, "an example"),
+        ("CHANGE-ME-to-something-that-is-long", "an example"),
+    ],
+)
+def test_a_secret_that_is_none(secret, cause):
+    with pytest.raises(StartupError, match=cause) as caught:
+        config.check_secret(secret)
+    assert "openssl rand" in caught.value.cure
+    assert not secret or secret not in str(caught.value)
+
+
+def test_a_good_secret():
+    config.check_secret("0123456789abcdef" * 2)

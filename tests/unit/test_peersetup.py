@@ -11,32 +11,11 @@ from tests.support.certificates import make_authority, make_certificate
 from whatsapp import config
 from whatsapp.errors import StartupError
 from whatsapp.peersetup import (
-    check_secret,
     listening_for,
     own_address,
     split_address,
     tls_contexts,
 )
-
-
-@pytest.mark.parametrize(
-    "secret, cause",
-    [
-        ("", "is missing"),
-        ("short", "has 5 characters, 32 are needed"),
-        ("change-me" * 5, "an example"),
-        ("CHANGE-ME-to-something-that-is-long", "an example"),
-    ],
-)
-def test_a_secret_that_is_none(secret, cause):
-    with pytest.raises(StartupError, match=cause) as caught:
-        check_secret(secret)
-    assert "openssl rand" in caught.value.cure
-    assert not secret or secret not in str(caught.value)
-
-
-def test_a_good_secret():
-    check_secret("0123456789abcdef" * 2)
 
 
 @pytest.mark.parametrize(
