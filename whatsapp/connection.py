@@ -318,7 +318,7 @@ def _text_frame(payload: bytes) -> bytes:
     return _last_text_frame
 
 
-_last_payload = _last_text_frame = b""
+_last_payload, _last_text_frame = b"", _header(TEXT, 0)
 
 
 def _frame(first: int, payload: bytes) -> bytes:

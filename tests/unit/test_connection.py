@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable
 
 import aiohttp
@@ -156,6 +158,12 @@ async def test_frames_of_every_length(size: int) -> None:
         await ws.send_bytes(b"\xff" * size)
         assert await ws.receive_bytes() == b"\xff" * size
         assert one.connection.buffered_bytes() == 0
+
+
+def test_the_first_frame_of_a_process_may_be_empty() -> None:
+    program = "from whatsapp.connection import _text_frame; print(_text_frame(b'').hex())"
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert said.stdout.strip() == b"8100"
 
 
 async def test_several_frames_go_out_in_one_write_in_their_order() -> None:

@@ -14,6 +14,8 @@ from whatsapp.web import READERS
 
 Test = Callable[[], Awaitable[None]]
 
+SECONDS_MAX = 30.0
+
 TESTS = [
     function
     for name, function in inspect.getmembers(test_connection, inspect.iscoroutinefunction)
@@ -39,4 +41,6 @@ def test_frames_of_every_length(size: int) -> None:
 
 
 async def run(test: Test) -> None:
-    await test()
+    # pytest's own limit does not reach into this loop.
+    async with asyncio.timeout(SECONDS_MAX):
+        await test()
