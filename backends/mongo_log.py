@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from backends.mongo_claims import Claims
 from backends.mongo_documents import (
     ENTRY_FIELDS,
     Document,
@@ -38,7 +39,7 @@ IDS_A_QUESTION_MAX = 100
 # The chat's document learns of each entry whose seq is a multiple of this.
 HEAD_EVERY = 16
 CONFLICT_PAUSE_SECONDS = 0.004
-CONFLICT_PAUSE_SECONDS_MAX = 0.1
+CONFLICT_PAUSE_SECONDS_MAX = 0.01
 
 Key = tuple[str, str, str]
 
@@ -91,6 +92,7 @@ class Appender:
         self._messages = mongo.db["messages"]
         self._states: dict[str, _State] = {}
         self._turn = asyncio.Lock()
+        self._claims = Claims(mongo)
         self._stamp = 0
         self._heads: dict[str, int] = {}
         self._flush: asyncio.Task[None] | None = None
@@ -114,6 +116,8 @@ class Appender:
                 for chat in waiting:
                     self._states.pop(chat, None)
                 raise
+            finally:
+                await self._claims.done()
         self._bound()
         return [outcome for outcome in call.outcomes if outcome is not None]
 
@@ -132,7 +136,8 @@ class Appender:
     async def _round(self, call: _Call, deadline: float) -> None:
         await self._look(call)
         stamp = max(self._stamp, time.time_ns() // 1000)
-        plans = {chat: self._plan(call, chat, stamp) for chat in call.waiting}
+        held = self._claims.held(call.waiting)
+        plans = {c: self._plan(call, c, stamp) for c in call.waiting if c not in held}
         await self._prepare({c: plan for c, plan in plans.items() if self._states[c].new})
         runs = {
             chat: [item.document for item in plan if item.document is not None]
@@ -140,11 +145,15 @@ class Appender:
         }
         # An answer that never comes must leave time to look what became of it.
         seconds = (deadline - self._mongo.now()) / 2
-        done, doubtful = await insert_runs(self._mongo, runs, seconds)
+        (done, doubtful), _ = await asyncio.gather(
+            insert_runs(self._mongo, runs, seconds), self._claims.look()
+        )
         for chat in doubtful:
             call.tried.update((_key(doc), seq_of(doc)) for doc in runs[chat][done[chat] :])
         for chat, plan in plans.items():
             self._settle(call, chat, plan, done.get(chat, 0))
+            if chat in call.unsure and chat not in doubtful:
+                await self._claims.lost(chat)
         await self._follow(call)
         for chat in list(call.waiting):
             if not call.waiting[chat]:

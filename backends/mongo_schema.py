@@ -13,6 +13,7 @@ is data (`sh.shardCollection`); a collection that is not sharded stays on one sh
     chats      {_id: "hashed"}
     accounts   {_id: "hashed"}
     devices    {_id: "hashed"}  by the token's hash
+    claims     {_id: "hashed"}  a few, for moments (see `mongo_claims`)
 
 FerretDB, a stand-in for trials, keeps the same data and gives the same answers, but: it reads
 whole collections for all but one `_id`; its updates are not atomic, so that two servers that

@@ -3,12 +3,13 @@
     python -m tests.support.appender FOLDER RUN [early]
 
 It prints `chat id seq` for each entry that it was told is stored; with `early`, a bug on
-purpose, before it is.
+purpose, before it is. The variable APPENDER_BACKEND names the backend; SQLite without it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -53,7 +54,7 @@ async def early(stores: Stores, run: str) -> None:
 
 
 async def main(folder: str, run: str, *rest: str) -> None:
-    async with opened("sqlite", Path(folder)) as stores:
+    async with opened(os.environ.get("APPENDER_BACKEND", "sqlite"), Path(folder)) as stores:
         if rest:
             await early(stores, run)
         await asyncio.gather(*(one(stores, run, lane) for lane in range(4)))
