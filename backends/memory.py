@@ -84,9 +84,12 @@ class MemoryAccounts:
         accounts = self._data.accounts
         return {user: accounts[user] for user in users if user in accounts}
 
-    async def update(self, account: Account) -> None:
-        if self._living(account.user):
-            self._data.accounts[account.user] = account
+    async def update(self, before: Account, after: Account) -> bool:
+        account = self._living(before.user)
+        if account is None or account != replace(before, last_seen_ms=account.last_seen_ms):
+            return False
+        self._data.accounts[before.user] = replace(after, last_seen_ms=account.last_seen_ms)
+        return True
 
     async def saw(self, times_ms: dict[str, int]) -> None:
         for user, time_ms in times_ms.items():

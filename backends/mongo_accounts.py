@@ -47,10 +47,16 @@ class MongoAccounts:
         found = await self._mongo.find("accounts", {"_id": {"$in": wanted}})
         return {document["_id"]: account_of(document) for document in found}
 
-    async def update(self, account: Account) -> None:
-        document = account_document(account)
-        living = {"_id": account.user, "erased": False}
-        await self._mongo.write(lambda: self._accounts.replace_one(living, document))
+    async def update(self, before: Account, after: Account) -> bool:
+        return await self._mongo.apart(self._update(_changeable(before), _changeable(after)))
+
+    async def _update(self, before: Document, after: Document) -> bool:
+        done = await self._mongo.run(lambda: self._accounts.update_one(before, {"$set": after}))
+        if done.matched_count:
+            return True
+        # It is ours, too, where an earlier attempt got through and its answer was lost. (Or it
+        # is another's that wrote the same: then both were done.)
+        return bool(await self._mongo.run(lambda: self._accounts.count_documents(after)))
 
     async def saw(self, times_ms: dict[str, int]) -> None:
         # An erased account's time is not read.
@@ -143,6 +149,11 @@ class MongoDevices:
 
     async def saw(self, times_ms: dict[str, int]) -> None:
         await self._mongo.apart(self._mongo.bulk("devices", _seen(self._mongo, "device", times_ms)))
+
+
+def _changeable(account: Account) -> Document:
+    document = account_document(account)
+    return {key: value for key, value in document.items() if not key.endswith("_ms")}
 
 
 def _seen(mongo: Mongo, key: str, times_ms: dict[str, int]) -> list[Any]:

@@ -42,18 +42,19 @@ class SqliteAccounts:
 
         return {found.user: found for found in _accounts(await self._readers.run(work))}
 
-    async def update(self, account: Account) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            user, *rest = _account_row(account)
+    async def update(self, before: Account, after: Account) -> bool:
+        def work(db: sqlite3.Connection) -> bool:
             with transaction(db):
-                db.execute(
+                done = db.execute(
                     "UPDATE accounts SET name = ?, folded = ?, password_hash = ?, about = ?,"
-                    " last_seen_visible = ?, receipts = ?, created_ms = ?, last_seen_ms = ?,"
-                    " erased = ? WHERE user = ? AND NOT erased",
-                    (*rest, user),
+                    " last_seen_visible = ?, receipts = ? WHERE user = ? AND NOT erased"
+                    " AND name = ? AND folded = ? AND password_hash = ? AND about = ?"
+                    " AND last_seen_visible = ? AND receipts = ?",
+                    (*_changeable(after), before.user, *_changeable(before)),
                 )
+                return done.rowcount > 0
 
-        await self._writer.run(work)
+        return await self._writer.run(work)
 
     async def saw(self, times_ms: dict[str, int]) -> None:
         rows = [(time_ms, user, time_ms) for user, time_ms in times_ms.items()]
@@ -193,15 +194,21 @@ class SqliteDevices:
 def _account_row(account: Account) -> tuple[Any, ...]:
     return (
         account.user,
+        *_changeable(account),
+        account.created_ms,
+        account.last_seen_ms,
+        account.erased,
+    )
+
+
+def _changeable(account: Account) -> tuple[Any, ...]:
+    return (
         account.name,
         account.name.casefold(),
         account.password_hash,
         account.about,
         account.last_seen_visible.value,
         account.receipts,
-        account.created_ms,
-        account.last_seen_ms,
-        account.erased,
     )
 
 

@@ -3,7 +3,8 @@
 Why: an account is stored as a whole. If a new name and a new password were written side by
 side, each from its own reading, the later would bring the old password back, or an erased
 account to life. So every change of an account goes through here, and those of one user wait
-for each other.
+for each other. Between instances the store decides: it takes a change only of what it still
+has, and the slower one reads again.
 
 What is read is kept (`forget` drops it). A change that another instance made is seen
 only once the account is forgotten here; so `changed` tells the others of each change.
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 CACHED_MAX = 100_000
 CHANGES_WAITING_MAX = 32
+# How often a change begins anew because another instance was quicker.
+TRIES_MAX = 8
 
 Value = TypeVar("Value")
 Work = Callable[[], Awaitable[Any]]
@@ -137,14 +140,17 @@ class Accounts:
         """
 
         async def work() -> Account:
-            account = await self.fresh(user)
-            if account is None:
-                raise NotFound("there is no such user")
-            changed = change(account)
-            if changed != account:
-                await self._write(user, self._store.update(changed))
-                self._accounts.change(user, changed)
-            return changed
+            for _ in range(TRIES_MAX):
+                account = await self.fresh(user)
+                if account is None:
+                    raise NotFound("there is no such user")
+                changed = change(account)
+                if changed == account:
+                    return changed
+                if await self._write(user, self._store.update(account, changed)):
+                    self._accounts.change(user, changed)
+                    return changed
+            raise Busy("this account is being changed elsewhere; try again", retry_after_ms=1000)
 
         edited: Account = await self._in_turn(user, work)
         return edited
@@ -199,10 +205,10 @@ class Accounts:
         self._accounts.clear()
         self._blocks.clear()
 
-    async def _write(self, user: str, writing: Awaitable[None]) -> None:
+    async def _write(self, user: str, writing: Awaitable[Value]) -> Value:
         """Also when it failed: what was in memory may be wrong now."""
         try:
-            await writing
+            return await writing
         finally:
             self.forget(user)
             if self.changed is not None:

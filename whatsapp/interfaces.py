@@ -47,8 +47,11 @@ class AccountStore(Protocol):
         """The accounts of those ids that exist, erased ones (`erased=True`) included."""
         ...
 
-    async def update(self, account: Account) -> None:
-        """Replace an account that exists, durably. An absent one: no effect."""
+    async def update(self, before: Account, after: Account) -> bool:
+        """Replace an account that is as `before`, durably; when it was last seen stays.
+
+        False, and no change, where it is otherwise (another was quicker), erased or absent.
+        """
         ...
 
     async def saw(self, times_ms: dict[str, int]) -> None:

@@ -45,15 +45,29 @@ async def test_of_concurrent_calls_one_creates(stores):
 async def test_update_replaces(stores):
     await stores.accounts.create(ANN)
     changed = replace(ANN, name="Anna", receipts=True, last_seen_visible=Visibility.NOBODY)
-    await stores.accounts.update(changed)
+    assert await stores.accounts.update(ANN, changed)
     assert await stores.accounts.find(["ann"]) == {"ann": changed}
     assert await stores.accounts.search("ann ä", 9) == []
     assert await stores.accounts.search("anna", 9) == [changed]
 
 
 async def test_update_of_an_absent_account_has_no_effect(stores):
-    await stores.accounts.update(ANN)
+    assert not await stores.accounts.update(ANN, ANN)
     assert await stores.accounts.find(["ann"]) == {}
+
+
+async def test_of_two_changes_of_one_account_the_slower_is_refused(stores):
+    await stores.accounts.create(ANN)
+    await stores.accounts.saw({"ann": 7_000})
+    first = replace(ANN, password_hash="new")
+    assert await stores.accounts.update(ANN, first)
+    for slower in (replace(ANN, name="Anna"), replace(ANN, about="late")):
+        assert not await stores.accounts.update(ANN, slower)
+    # When it was last seen is no change that counts, and none that is undone.
+    expected = replace(first, last_seen_ms=7_000)
+    assert await stores.accounts.find(["ann"]) == {"ann": expected}
+    assert await stores.accounts.update(first, replace(first, name="Anna"))
+    assert await stores.accounts.find(["ann"]) == {"ann": replace(expected, name="Anna")}
 
 
 async def test_last_seen_moves_forward_only(stores):
@@ -117,7 +131,7 @@ async def test_an_erased_account_is_a_tombstone(stores):
 async def test_an_erased_account_does_not_come_back(stores):
     await stores.accounts.create(ANN)
     await stores.accounts.erase("ann")
-    await stores.accounts.update(ANN)
+    assert not await stores.accounts.update(ANN, replace(ANN, name="Anna"))
     await stores.accounts.saw({"ann": 99})
     assert (await stores.accounts.find(["ann"]))["ann"] == Account(user="ann", name="", erased=True)
 

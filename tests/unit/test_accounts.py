@@ -231,3 +231,33 @@ def test_amending_what_is_not_there_keeps_nothing():
     cache: Cache[int] = Cache(2)
     cache.amend("a", 1)
     assert cache.get("a") is None
+
+
+async def test_changes_on_two_instances_at_once_are_both_done(world):
+    """Each edits from its own reading; the store takes one of them, the other reads again."""
+    elsewhere = Accounts(world.store, world.scheduler)
+
+    async def meanwhile():
+        await elsewhere.edit("ann", lambda account: replace(account, password_hash="new"))
+
+    world.store.at["find"] = meanwhile
+    await world.accounts.edit("ann", named("Anna"))
+    found = (await world.store.find(["ann"]))["ann"]
+    assert (found.name, found.password_hash) == ("Anna", "new")
+
+
+async def test_an_account_that_is_changed_elsewhere_all_the_time(world):
+    elsewhere = Accounts(world.store, world.scheduler)
+    count = 0
+
+    async def meanwhile():
+        nonlocal count
+        count += 1
+        await elsewhere.edit("ann", named(str(count)))
+        world.store.at["find"] = meanwhile
+
+    world.store.at["find"] = meanwhile
+    with pytest.raises(Busy):
+        await world.accounts.edit("ann", lambda account: replace(account, about="never"))
+    del world.store.at["find"]
+    assert (await world.store.find(["ann"]))["ann"].about == ""
