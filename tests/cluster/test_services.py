@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.external, pytest.mark.slow, pytest.mark.timeout(100)]
 LOAD_SECONDS = 1.5
 # What is promised is 5 s and 10 s; the machine of a test may be slow.
 WITHOUT_HINTS_SECONDS_MAX = 15.0
-STORE_AWAY_SECONDS = 6.0
+STORE_AWAY_SECONDS = 20.0
 STORE_TIMEOUT_SECONDS = 2.0
 
 
