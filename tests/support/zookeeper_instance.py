@@ -3,7 +3,8 @@
     python -m tests.support.zookeeper_instance HOSTS ROOT NAME ADDRESS EPOCH USERS SECONDS
 
 Announces user0, user1 … and says `ready`. Then it does what it is told, line by line:
-`hang SECONDS` blocks its event loop, `end` closes the directory.
+`hang SECONDS` blocks its event loop, `announce USERS` enters so many and says `announced`,
+`end` closes the directory.
 """
 
 from __future__ import annotations
@@ -71,7 +72,12 @@ async def main() -> None:
             await directory.announce([f"user{number}" for number in range(int(users))])
             print("ready", flush=True)
             while (line := await asyncio.to_thread(sys.stdin.readline)).strip() not in {"", "end"}:
-                time.sleep(float(line.split()[1]))  # the loop is to hang
+                word, number = line.split()
+                if word == "announce":
+                    await directory.announce([f"user{each}" for each in range(int(number))])
+                    print("announced", flush=True)
+                else:
+                    time.sleep(float(number))  # the loop is to hang
     except StartupError as error:
         print(error.cause, flush=True)
 
