@@ -205,6 +205,18 @@ class MemoryMessages:
                 found.append(entry)
         return found
 
+    async def expire(self, before_ms: int, entries_max: int) -> int:
+        count = 0
+        for log in self._data.logs.values():
+            for index, entry in enumerate(log.entries):
+                if count == entries_max or entry.time_ms >= before_ms:
+                    break
+                if entry.kind == "text" and entry.text:
+                    log.entries[index] = replace(entry, text="")
+                    log.by_id[entry.sender, entry.id] = log.entries[index]
+                    count += 1
+        return count
+
     def _one(self, draft: Draft, epoch: int) -> Outcome:
         log = self._data.logs.get(draft.chat)
         if log and (entry := log.by_id.get((draft.sender, draft.id))):

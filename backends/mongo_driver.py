@@ -158,6 +158,8 @@ class Mongo:
     async def _bulk(self, collection: str, operations: list[Any]) -> None:
         try:
             await self.db[collection].bulk_write(operations, ordered=False)
+        except KeyError:  # FerretDB's answer where two upsert one document: it lacks a number
+            raise self._errors.AutoReconnect from None
         except self._errors.BulkWriteError as error:
             codes = {each.get("code") for each in error.details["writeErrors"]}
             # A duplicate: two upserted one document at once; now it is there.

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from backends import mongo_search
+from backends import mongo_expiry, mongo_search
 from backends.mongo_documents import ENTRY_FIELDS, Document, chat_end, entry_id, entry_of
 from backends.mongo_driver import Mongo
 from backends.mongo_log import Appender
@@ -52,6 +52,9 @@ class MongoMessages:
         if before_ms is not None:
             filters["time_ms"] = {"$lt": before_ms}
         return await mongo_search.find(self._mongo, terms, scopes, filters, limit)
+
+    async def expire(self, before_ms: int, entries_max: int) -> int:
+        return await self._mongo.apart(mongo_expiry.expire(self._mongo, before_ms, entries_max))
 
     async def close(self) -> None:
         await self._appender.close()

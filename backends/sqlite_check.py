@@ -177,7 +177,8 @@ def _compared(db: sqlite3.Connection) -> tuple[list[str], list[str]]:
     if indexed and (last is None or last[0] != last_id):
         return ["search index: it is ahead of the log"], []
     (waiting,) = db.execute(
-        "SELECT count(*) FROM main.messages WHERE kind = 'text' AND number > ?", (indexed,)
+        "SELECT count(*) FROM main.messages WHERE kind = 'text' AND text <> '' AND number > ?",
+        (indexed,),
     ).fetchone()
     notes = [f"entries not in the search index yet: {waiting}; a server catches up"]
     found: list[str] = []
@@ -192,7 +193,8 @@ def _shard(db: sqlite3.Connection, shard: int, indexed: int) -> Iterator[str]:
     wanted = {
         number
         for (number,) in db.execute(
-            "SELECT number FROM main.messages WHERE kind = 'text' AND number BETWEEN ? AND ?",
+            "SELECT number FROM main.messages"
+            " WHERE kind = 'text' AND text <> '' AND number BETWEEN ? AND ?",
             (first, end),
         )
     }
@@ -205,12 +207,17 @@ def _shard(db: sqlite3.Connection, shard: int, indexed: int) -> Iterator[str]:
     there = set(_hits(db, shard, f'"{index.MARK}" *'))
     if missing := len(wanted - there):
         yield f"search index: entries that it lacks: {missing} (part {shard})"
-    if superfluous := len(there - wanted):
+    if superfluous := len(there - wanted - _expired(db, first, end)):
         yield f"search index: entries that the log lacks: {superfluous} (part {shard})"
     sample = sorted(wanted & there)
     sample = sample[:: max(1, len(sample) // SAMPLES_A_SHARD)]
     if wrong := sum(not _found(db, shard, number) for number in sample):
         yield f"search index: entries with other words: {wrong} of {len(sample)} (part {shard})"
+
+
+def _expired(db: sqlite3.Connection, first: int, end: int) -> set[int]:
+    sql = "SELECT number FROM main.messages WHERE text = '' AND number BETWEEN ? AND ?"
+    return {number for (number,) in db.execute(sql, (first, end))}
 
 
 def _found(db: sqlite3.Connection, shard: int, number: int) -> bool:

@@ -13,8 +13,9 @@ everybody. They begin with a private character, which no word of a text has.
 Why `tokenize = ascii`: the text comes as the words of `words.words`, one space between; this
 tokenizer splits there and nowhere else and leaves other than ASCII alone. So the index and
 `Terms.match` cannot disagree about what a word is.
-Why contentless, `columnsize = 0`, but `detail = full`: entries never change and are read from
-the log; nobody ranks by length; but phrases (CJK text is full of them) need positions.
+Why contentless, `columnsize = 0`, but `detail = full`: entries are read from the log, and do
+not change but for losing their text, for which whole shards are dropped; nobody ranks by length;
+but phrases (CJK text is full of them) need positions.
 """
 
 from __future__ import annotations
@@ -158,6 +159,14 @@ def add(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
         db.execute("UPDATE state SET indexed = ?, last_id = ?", (last.number, last.id))
 
 
+def drop(db: sqlite3.Connection, shard: int) -> None:
+    """Forget the shards before this one."""
+    with transaction(db):
+        sql = "DELETE FROM shards WHERE number < ? RETURNING number"
+        for (number,) in db.execute(sql, (shard,)).fetchall():
+            db.execute(f"DROP TABLE words_{number}")
+
+
 def document(row: Row) -> str:
     """What is indexed of an entry."""
     return f"{_chat_token(row.chat)} {_sender_token(row.sender)} {' '.join(words(row.text))}"
@@ -169,7 +178,7 @@ def unindexed(db: sqlite3.Connection, after: int, limit: int) -> list[Row]:
         Row(*row)
         for row in db.execute(
             "SELECT number, chat, sender, time_ms, id, text FROM messages"
-            " WHERE number > ? AND kind = 'text' ORDER BY number LIMIT ?",
+            " WHERE number > ? AND kind = 'text' AND text <> '' ORDER BY number LIMIT ?",
             (after, limit),
         )
     ]
@@ -250,8 +259,8 @@ def _allowed(row: tuple[Any, ...], look: _Look) -> Entry | None:
     query, scope = look.query, look.scopes.get(row[0])
     if scope is None:
         return None
-    _, seq, time_ms, hidden, _, sender, _, kind, _, _ = row
-    if kind != "text" or not scope.member.sees(seq):
+    _, seq, time_ms, hidden, _, sender, _, kind, _, text = row
+    if kind != "text" or not text or not scope.member.sees(seq):
         return None
     if hidden and sender != scope.member.user:
         return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from backends.sqlite_rows import (
@@ -42,6 +43,11 @@ from whatsapp.words import Terms
 CACHED_CHATS_MAX = 50_000
 
 _INSERT = f"INSERT INTO messages (chat, {ENTRY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
+# An entry with its number: what is where in it.
+_NUMBERED = f"number, chat, {ENTRY_COLUMNS}"
+TIME, KIND, TEXT = 3, 8, 10
+_OLDEST = f"SELECT {_NUMBERED} FROM messages WHERE number > ? ORDER BY number LIMIT ?"  # noqa: S608
+_INSERT_NUMBERED = f"INSERT INTO messages ({_NUMBERED}) VALUES (?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
 _BY_ID = (
     f"SELECT {ENTRY_COLUMNS} FROM messages WHERE sender = ? AND id = ?"  # noqa: S608
     " AND chat = (SELECT number FROM chats WHERE chat = ?)"
@@ -261,6 +267,31 @@ class SqliteMessages:
         return await self._search.find(
             terms, scopes, sender=sender, before_ms=before_ms, limit=limit
         )
+
+    async def expire(self, before_ms: int, entries_max: int) -> int:
+        count, last = await self._writer.run(lambda db: _expire(db, before_ms, entries_max))
+        await self._search.forget(last)
+        return count
+
+
+def _expire(db: sqlite3.Connection, before_ms: int, entries_max: int) -> tuple[int, int]:
+    """How many entries, and the number of the last that is done with.
+
+    Not by UPDATE: SQLite does not give back pages that it leaves nearly empty.
+    """
+    row = db.execute("SELECT value FROM meta WHERE name = 'expired'").fetchone()
+    last = int(row[0]) if row else 0
+    rows = db.execute(_OLDEST, (last, entries_max))
+    old = list(takewhile(lambda row: row[TIME] < before_ms, rows))
+    if not old:
+        return 0, last
+    emptied = [(*row[:TEXT], "") if row[KIND] == "text" else row for row in old]
+    first, last = old[0][0], old[-1][0]
+    with transaction(db):
+        db.execute("DELETE FROM messages WHERE number BETWEEN ? AND ?", (first, last))
+        db.executemany(_INSERT_NUMBERED, emptied)
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('expired', ?)", (last,))
+    return len(old), last
 
 
 def _page(db: sqlite3.Connection, wish: Page) -> list[Entry]:

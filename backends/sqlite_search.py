@@ -40,6 +40,7 @@ class Search:
         self._searcher = searcher
         self._indexer: Thread | None = None
         self._indexed = 0
+        self._dropped = 0  # the first part of the index that is not dropped
         self._unfit = ""
         self._wake = asyncio.Event()
         self._wake.set()
@@ -74,6 +75,19 @@ class Search:
             self._unfit = str(error)
             self._wake.set()
             raise Unavailable("the search is being built anew; try again in a moment") from error
+
+    async def forget(self, last: int) -> None:
+        """Nothing up to this number of the log has words any more.
+
+        A part of the index is dropped when it is all so old; until then it keeps the words,
+        and no search shows them.
+        """
+        shard = (last + 1) >> index.SHARD_BITS
+        if shard <= self._dropped or self._indexer is None or self._indexed < last:
+            return
+        with suppress(Unavailable):  # the next one tries again
+            await self._indexer.run(lambda db: index.drop(db, shard))
+            self._dropped = shard
 
     async def caught_up(self) -> None:
         """Wait until all that was appended so far is indexed (for tests and measurements)."""

@@ -33,9 +33,10 @@ On several instances (`cluster.py`): what is committed here is told to those whe
 been missed. `backends/mongo.py` is the store, `backends/zookeeper.py` knows who is where.
 
 Beside this road: `group.py` (a change of a group is an entry like a text, in the same order),
-`presence.py`, `auth.py` and `people.py`, `history.py` (reading). `web.py` and `rest.py` are
-HTTP, `contract.py` publishes both contracts from the structs that decode them, `app.py`
-builds everything, `cli.py` and `serve.py` start it. `client.py` is the other side.
+`presence.py`, `auth.py` and `people.py`, `history.py` (reading), `retention.py` (forgetting).
+`web.py` and `rest.py` are HTTP, `contract.py` publishes both contracts from the structs that
+decode them, `app.py` builds everything, `cli.py` and `serve.py` start it. `client.py` is the
+other side.
 
 The core (session, room, hub, journal, chat, sending, group, presence, auth …) has no event
 loop, no clock and no chance of its own: `clock.py` is where these come in, so that

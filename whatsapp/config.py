@@ -71,6 +71,7 @@ class Storage(Section, frozen=True):
     database: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,38}$")] = "whatsapp"
     driver: Literal["motor", "pymongo"] = "motor"
     timeout_seconds: Seconds = 5.0
+    keep_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
 
 
 class DirectorySection(Section, frozen=True):

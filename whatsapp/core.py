@@ -33,6 +33,7 @@ from whatsapp.positions import Positions
 from whatsapp.presence import Presences
 from whatsapp.rates import Rates
 from whatsapp.receipts import Receipts
+from whatsapp.retention import Retention
 from whatsapp.room import Rooms
 from whatsapp.router import Router
 from whatsapp.routes import Links, Post, Routes
@@ -180,6 +181,9 @@ class Core:
             cursors=self.cursors,
             scheduler=scheduler,
             acks=self.acks,
+        )
+        self.retention = Retention(
+            stores.messages, clock, scheduler, self.metrics, days=self.config.storage.keep_days
         )
         self.histories = Histories(
             messages=stores.messages,

@@ -104,7 +104,7 @@ class DeviceStore(Protocol):
 
 
 class MessageStore(Protocol):
-    """The logs. An entry, once stored, never changes."""
+    """The logs. An entry, once stored, never changes; but for its text, which may `expire`."""
 
     async def append(self, drafts: Sequence[Draft]) -> list[Outcome]:
         """Commit drafts; their outcomes in the same order. When it returns, all is durable.
@@ -153,6 +153,15 @@ class MessageStore(Protocol):
         others. `sender`: only by this user. `before_ms`: only older than this time.
         What was appended before the call is found, indexed or not. Work is bounded: a query
         that matches a great many entries costs no more than reading some thousands.
+        """
+        ...
+
+    async def expire(self, before_ms: int, entries_max: int) -> int:
+        """Empty the texts of the oldest entries, stored before then, for good; durable.
+
+        How many entries it came past in this call, at most `entries_max`; 0: no more are so
+        old. All else of an entry stays, so that seqs have no hole and its id stays taken. No
+        search finds it. Repeatable, and any number of instances may do it at once.
         """
         ...
 

@@ -213,6 +213,12 @@ class Metrics:
         add(started, "process_start_time_seconds", "Start, since the Unix epoch.")
         self._add_cluster()
 
+        self.entries_expired = self._add(
+            Counter(),
+            "whatsapp_entries_expired_total",
+            "Entries that got older than [storage] keep_days; their texts were emptied.",
+        )
+
     def _add_cluster(self) -> None:
         add = self._add
         self.hints_sent = add(Counter(), "whatsapp_hints_sent_total", "Hints to other instances.")

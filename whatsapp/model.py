@@ -142,6 +142,11 @@ class Entry(Struct, frozen=True, kw_only=True, gc=False):
     event: Event | None = None
     hidden: bool = False
 
+    @property
+    def expired(self) -> bool:
+        """Is this a text that was not kept? (No text is empty when it is sent.)"""
+        return self.kind == "text" and not self.text
+
 
 class Change(Struct, frozen=True, kw_only=True):
     """What an entry changes in its chat. Applied with the entry, in one atomic step.

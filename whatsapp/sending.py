@@ -161,7 +161,7 @@ class Sending:
 
     def _answer_duplicate(self, entry: Entry) -> None:
         same = entry.kind == "text" and entry.text == self.text and entry.reply_to == self.reply_to
-        if same:
+        if same or entry.expired:  # nobody knows any more what it said
             self._answer(entry, dup=True)
         else:
             self._tell(IdReused("this id was used for another message; take a new one"))

@@ -123,6 +123,7 @@ class App(Core):
             (CURSORS_EVERY_TICKS, self.cursors.tick),
             (slow, self.auth.tick),
             (slow, self.rooms.tick),
+            (1, self.retention.tick),
             (slow, lambda: self.scheduler.spawn(self.presences.flush())),
             (SAW_ALL_EVERY_TICKS, self.saw_all),
         ]

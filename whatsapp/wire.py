@@ -294,7 +294,7 @@ def item(entry: Entry, viewer: str) -> Item:
 
 def message_frame(entry: Entry, viewer: str) -> bytes:
     """The encoded `message` frame of what `viewer` may see of an entry."""
-    if entry.kind == "text" and not entry.hidden:
+    if entry.kind == "text" and not entry.hidden and entry.text:
         # The common case, spelled out: this is done for every message.
         return encode(
             Message(
@@ -312,7 +312,7 @@ def message_frame(entry: Entry, viewer: str) -> bytes:
 
 
 def _seen(entry: Entry, viewer: str) -> dict[str, Any]:
-    if entry.hidden and viewer != entry.sender:
+    if entry.expired or (entry.hidden and viewer != entry.sender):
         return {"chat": entry.chat, "seq": entry.seq, "time": entry.time_ms, "kind": "void"}
     seen: dict[str, Any] = {
         "chat": entry.chat,

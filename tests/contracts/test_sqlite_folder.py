@@ -172,3 +172,17 @@ async def test_another_program_holds_the_database(folder, monkeypatch):
     finally:
         db.execute("ROLLBACK")
         db.close()
+
+
+async def test_the_room_of_expired_texts_is_used_again(folder):
+    async with opened("sqlite", folder) as stores:
+        for start in range(0, 2_000, 500):
+            await append(stores, *(say("x" * 1000, time_ms=start + n) for n in range(500)))
+        while await stores.messages.expire(1_500, 500):
+            pass
+        db = sqlite3.connect(folder / "messages.db")
+        (pages,), (free,) = (
+            db.execute(f"PRAGMA {each}").fetchone() for each in ("page_count", "freelist_count")
+        )
+        db.close()
+    assert free > pages / 2

@@ -182,6 +182,24 @@ async def test_entries_lie_in_shards(folder, monkeypatch):
         assert [entry.text for entry in entries] == ["hello 19", "hello 18", "hello 17"]
 
 
+async def test_shards_are_dropped_once_all_of_them_is_expired(folder, monkeypatch):
+    monkeypatch.setattr(sqlite_index, "SHARD_BITS", 3)
+    async with opened("sqlite", folder) as stores:
+        await append(stores, *(say(f"hello {n}", time_ms=n) for n in range(20)))
+        await indexed(stores)
+        assert await stores.messages.expire(17, 100) == 17
+        # Numbers 1 to 7 and 8 to 15 are gone; 16 and 17 are in a part with younger ones.
+        assert await found(stores) == ["hello 19", "hello 18", "hello 17"]
+    db = sqlite3.connect(folder / "search.db")
+    assert db.execute("SELECT number FROM shards").fetchall() == [(2,)]
+    db.close()
+    # An index that is built anew knows nothing of them either.
+    sqlite_index.remove(folder / "search.db")
+    async with opened("sqlite", folder) as stores:
+        assert await indexed_entries(stores) == 3
+        assert await found(stores) == ["hello 19", "hello 18", "hello 17"]
+
+
 async def test_clocks_that_jump_hide_nothing(folder, monkeypatch):
     monkeypatch.setattr(sqlite_index, "SHARD_BITS", 2)
     times = [50, 60, 10, 70, 80, 5, 90, 20, 100, 110, 120, 15]

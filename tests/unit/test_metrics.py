@@ -40,6 +40,7 @@ NAMES = [
     "whatsapp_hints_heard_total",
     "whatsapp_second_looks_total",
     "whatsapp_instances_linked",
+    "whatsapp_entries_expired_total",
 ]
 
 LINE = re.compile(

@@ -303,9 +303,17 @@ def test_a_hidden_entry_is_void_but_for_its_author(frame):
     assert json.loads(frame(hidden, "ann"))["text"] == "let me in"
 
 
+@pytest.mark.parametrize("frame", [wire.message_frame, lambda e, v: wire.encode(wire.item(e, v))])
+def test_an_expired_entry_is_void_for_all(frame):
+    for viewer in ("ann", "bob"):
+        seen = json.loads(frame(entry(text="", reply_to=2), viewer))
+        seen.pop("type", None)
+        assert seen == {"chat": "ann:bob", "seq": 3, "time": 99, "kind": "void"}
+
+
 @given(st.data())
 def test_a_text_is_kept_to_the_byte(data):
-    text = data.draw(texts)
+    text = data.draw(texts.filter(bool))
     frame = wire.decode_server(wire.message_frame(entry(text=text), "bob"))
     assert isinstance(frame, wire.Message)
     assert frame.text == text
