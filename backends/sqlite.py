@@ -6,6 +6,7 @@ One connection writes, in whole transactions; two read beside it; two more are t
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -16,19 +17,22 @@ from backends.sqlite_chats import SqliteChats
 from backends.sqlite_folder import (
     MESSAGES,
     READER_PRAGMAS,
+    SEARCH,
     WRITER_PRAGMAS,
     explained,
     locked_folder,
     prepare,
 )
 from backends.sqlite_log import SqliteMessages
-from backends.sqlite_search import open_search
-from backends.sqlite_thread import Fatal, Readers, Thread, connect, die
+from backends.sqlite_search import Search, open_search
+from backends.sqlite_thread import Fatal, Readers, T, Thread, Work, connect, die
 from whatsapp import config
 from whatsapp.errors import Unavailable
-from whatsapp.interfaces import Stores
+from whatsapp.interfaces import Figure, Stores
 
 READERS = 2
+# With less than this on the disk the server is not ready: SQLite would soon say no.
+FREE_BYTES_MIN = 16 << 20
 
 
 @asynccontextmanager
@@ -44,7 +48,7 @@ async def open_stores(settings: config.Storage, *, fatal: Fatal = die) -> AsyncI
         try:
             writer = await connect(folder / MESSAGES, WRITER_PRAGMAS, fatal)
             stack.push_async_callback(_close_writer, writer)
-            identity = await _prepared(writer)
+            identity = await _translated(writer, prepare)
             threads = []
             for _ in range(READERS):
                 threads.append(await connect(folder / MESSAGES, READER_PRAGMAS, fatal))
@@ -59,16 +63,71 @@ async def open_stores(settings: config.Storage, *, fatal: Fatal = die) -> AsyncI
             messages=SqliteMessages(writer, readers, search),
             chats=SqliteChats(writer, readers),
             durable=True,
+            figures=_figures(folder, writer, readers, search),
+            missing=lambda: _missing(folder),
         )
+
+
+def _figures(folder: Path, writer: Thread, readers: Readers, search: Search) -> tuple[Figure, ...]:
+    return (
+        Figure(
+            "whatsapp_sqlite_writer_waiting",
+            "Calls that wait for the writer, or are with it.",
+            lambda: writer.waiting,
+        ),
+        Figure(
+            "whatsapp_sqlite_readers_waiting",
+            "Calls that wait for a reader, or are with one.",
+            lambda: readers.waiting,
+        ),
+        Figure(
+            "whatsapp_sqlite_bytes",
+            "Size of the database of messages.",
+            lambda: (folder / MESSAGES).stat().st_size,
+        ),
+        Figure(
+            "whatsapp_sqlite_wal_bytes",
+            "Size of its write-ahead log.",
+            lambda: (folder / f"{MESSAGES}-wal").stat().st_size,
+        ),
+        Figure(
+            "whatsapp_sqlite_search_bytes",
+            "Size of the search index.",
+            lambda: (folder / SEARCH).stat().st_size,
+        ),
+        Figure(
+            "whatsapp_search_behind_entries",
+            "Log entries that the search index has still to read.",
+            lambda: search.behind,
+        ),
+        Figure(
+            "whatsapp_disk_free_bytes",
+            "Free on the disk with the data folder.",
+            lambda: _free_bytes(folder),
+        ),
+    )
+
+
+def _missing(folder: Path) -> list[str]:
+    try:
+        return [] if _free_bytes(folder) >= FREE_BYTES_MIN else ["disk"]
+    except OSError:  # unmounted, or no longer there
+        return ["disk"]
+
+
+def _free_bytes(folder: Path) -> int:
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
 
 
 def _folder(settings: config.Storage) -> Path:
     return Path(settings.data or config.default_data_folder()).expanduser()
 
 
-async def _prepared(writer: Thread) -> str:
+async def _translated(thread: Thread, work: Work[T]) -> T:
+    """What goes wrong at the start as it is, for `explained`."""
     try:
-        return await writer.run(prepare)
+        return await thread.run(work)
     except Unavailable as error:
         if isinstance(error.__cause__, sqlite3.Error):
             raise error.__cause__ from None

@@ -236,7 +236,7 @@ class SqliteMessages:
             return []
         append = self._appender.append
         outcomes = await self._writer.run(lambda db: append(db, drafts))
-        self._search.wake()
+        self._search.wake(len(outcomes))
         return outcomes
 
     async def find(self, chat: str, sender: str, message_id: str) -> Entry | None:

@@ -46,9 +46,12 @@ class Search:
         self._wake.set()
         self._caught_up = asyncio.Event()
         self._told = monotonic()
+        # About how many entries of the log the index has not read; exact when it has all.
+        self.behind = 0
 
-    def wake(self) -> None:
-        """There are new entries in the log."""
+    def wake(self, entries: int) -> None:
+        """There are about so many new entries in the log."""
+        self.behind += entries
         self._caught_up.clear()
         self._wake.set()
 
@@ -116,10 +119,12 @@ class Search:
         await asyncio.sleep(LINGER_SECONDS)
         while not self._unfit:
             started = monotonic()
-            rows = await self._readers.run(self._next)
+            rows, last = await self._readers.run(self._next)
             if not rows:
+                self.behind = 0
                 break
             await self._add(rows)
+            self.behind = max(0, last - self._indexed)
             self._tell(rows[-1].number)
             # At most half of the time: messages come first.
             await asyncio.sleep(monotonic() - started)
@@ -176,8 +181,10 @@ class Search:
         await asyncio.to_thread(index.remove, self._file)
         self._indexed, self._unfit = 0, ""
 
-    def _next(self, db: sqlite3.Connection) -> list[index.Row]:
-        return index.unindexed(db, self._indexed, BATCH_ENTRIES)
+    def _next(self, db: sqlite3.Connection) -> tuple[list[index.Row], int]:
+        """What comes next, and the number of the log's last entry."""
+        rows = index.unindexed(db, self._indexed, BATCH_ENTRIES)
+        return rows, db.execute("SELECT coalesce(max(number), 0) FROM messages").fetchone()[0]
 
     def _tell(self, number: int) -> None:
         if monotonic() - self._told > PROGRESS_SECONDS:

@@ -142,6 +142,10 @@ class Readers:
     def __init__(self, threads: list[Thread]) -> None:
         self._threads = threads
 
+    @property
+    def waiting(self) -> int:
+        return sum(thread.waiting for thread in self._threads)
+
     async def run(self, work: Work[T]) -> T:
         return await min(self._threads, key=lambda thread: thread.waiting).run(work)
 
@@ -180,6 +184,11 @@ async def _opened(file: Path | str, pragmas: str) -> aiosqlite.Connection:
         await connection.close()
         raise
     return connection
+
+
+def _reading(file: Path) -> str:
+    """The name under which SQLite opens a file without the right to change it."""
+    return f"{file.absolute().as_uri()}?mode=ro"
 
 
 async def _hop(connection: aiosqlite.Connection, work: Work[T]) -> T:

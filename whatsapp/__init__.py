@@ -32,6 +32,9 @@ On several instances (`cluster.py`): what is committed here is told to those whe
 (`hints.py`, over `peers.py`), and goes on there at step 7; `looks.py` reads again what may have
 been missed. `backends/mongo.py` is the store, `backends/zookeeper.py` knows who is where.
 
+What happens on the way is measured by `watch.py` (every call of a store), counted in `metrics.py`
+and shown by `gauges.py`.
+
 Beside this road: `group.py` (a change of a group is an entry like a text, in the same order),
 `presence.py`, `auth.py` and `people.py`, `history.py` (reading), `retention.py` (forgetting).
 `web.py` and `rest.py` are HTTP, `contract.py` publishes both contracts from the structs that

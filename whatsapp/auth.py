@@ -92,7 +92,7 @@ class Auth:
         self._accounts = outside.accounts
         self._devices = outside.devices
         self._passwords = outside.passwords
-        self._delays = Delays(settings, outside.clock)
+        self.delays = Delays(settings, outside.clock)
         self.logins = Logins(settings, outside.clock)
         self._flushing = False
 
@@ -246,7 +246,7 @@ class Auth:
         self._check_strength(user, password)
         hashed = await self._passwords.hash(password)
         await self._accounts.edit(user, lambda account: replace(account, password_hash=hashed))
-        self._delays.succeeded(user)
+        self.delays.succeeded(user)
         await self._end_all(user)
 
     async def erase(self, actor: Actor, password: str) -> None:
@@ -299,15 +299,15 @@ class Auth:
         Why the delay is looked at twice: of many guesses at the same time the first wrong
         ones start it, and the others then learn nothing.
         """
-        self._delays.check(key)
+        self.delays.check(key)
         account = await self._accounts.fresh(user)
         hashed = "" if account is None else account.password_hash
         right = await self._passwords.verify(hashed, password)
-        self._delays.check(key)
+        self.delays.check(key)
         if account is None or not right:
-            self._delays.failed(key)
+            self.delays.failed(key)
             raise BadCredentials("the user id or the password is wrong")
-        self._delays.succeeded(key)
+        self.delays.succeeded(key)
         return account
 
     async def _confirm(self, account: Account, password: str, device: Device) -> None:

@@ -71,6 +71,10 @@ class LoopScheduler:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def __len__(self) -> int:
+        """Tasks that were spawned and have not ended."""
+        return len(self._tasks)
+
     def soon(self, call: Callable[[], None]) -> None:
         self._loop.call_soon(call)
 

@@ -102,6 +102,10 @@ class Cluster:
         self._deaf_looked_at = clock.monotonic()
         directory.on_change(self._directory_changed)
 
+    def waiting(self) -> dict[str, int]:
+        """How many wait to be sent and looked at; see `gauges.py`."""
+        return {"hints": len(self._post), "looks": len(self._looks)}
+
     def hear(self, effects: Effects) -> None:
         """From now on hints have effects."""
         self.effects = effects

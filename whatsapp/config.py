@@ -151,6 +151,7 @@ class Log(Section, frozen=True):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
+    slow_seconds: Seconds = 1.0
 
 
 class Config(Section, frozen=True):

@@ -44,8 +44,8 @@ async def _login(call: Call[r.Login, None]) -> r.LoggedIn:
     body, counted = call.body, call.modules.metrics.logins
     try:
         answer = await call.modules.auth.login(body.user, body.password, body.device, call.address)
-    except e.Refusal:
-        counted["refused"].value += 1
+    except e.Answer as error:
+        counted[error.code].value += 1
         raise
     counted["ok"].value += 1
     return answer

@@ -211,14 +211,35 @@ class ChatStore(Protocol):
         ...
 
 
+class Figure(Struct, frozen=True):
+    """A number that a backend wants to be seen: on `/metrics`, as a gauge named `whatsapp_…`.
+
+    `read` does not wait. None, or an `OSError`: there is nothing to say at this moment.
+    """
+
+    name: str
+    about: str
+    read: Callable[[], float | None]
+
+
+def _nothing() -> list[str]:
+    return []
+
+
 class Stores(Struct, frozen=True, kw_only=True):
-    """A backend's stores, and what it cannot do, as values."""
+    """A backend's stores, and what it cannot do, as values.
+
+    `missing` names what keeps the backend from storing, as far as it knows without waiting
+    ("disk"); `/readyz` shows it. That its calls fail is seen without its help.
+    """
 
     accounts: AccountStore
     devices: DeviceStore
     messages: MessageStore
     chats: ChatStore
     durable: bool
+    figures: tuple[Figure, ...] = ()
+    missing: Callable[[], list[str]] = _nothing
 
 
 class Instance(Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
-from whatsapp.clock import Clock, Scheduler
+from whatsapp.clock import Scheduler
 from whatsapp.errors import Answer, Busy, Internal, Unavailable
 from whatsapp.interfaces import MessageStore
 from whatsapp.metrics import Metrics
@@ -64,7 +64,6 @@ class Journal:
         self,
         messages: MessageStore,
         scheduler: Scheduler,
-        clock: Clock,
         metrics: Metrics,
         *,
         look_again: Callable[[str], Awaitable[None]],
@@ -74,7 +73,6 @@ class Journal:
     ) -> None:
         self._messages = messages
         self._scheduler = scheduler
-        self._clock = clock
         self._metrics = metrics
         self._look_again = look_again
         self._cleared = cleared
@@ -164,7 +162,6 @@ class Journal:
         return pending.admit()
 
     async def _commit(self, batch: Sequence[Pending], drafts: Sequence[Draft]) -> None:
-        started = self._clock.monotonic()
         try:
             outcomes = await self._messages.append(drafts)
         except Exception as error:  # noqa: BLE001 — each waiting sender must hear of it
@@ -172,7 +169,6 @@ class Journal:
                 self._doubtful[pending.chat] = None
                 _fail(pending, error)
             return
-        self._metrics.append_seconds.observe(self._clock.monotonic() - started)
         self._metrics.journal_batch_messages.observe(len(batch))
         stale = [
             pending

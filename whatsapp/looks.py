@@ -48,6 +48,10 @@ class Looks:
         self._chats: dict[str, bool] = {}
         self._all_at: list[float] = []
 
+    def __len__(self) -> int:
+        """Chats and sessions that are to be looked at, now or in a few seconds."""
+        return len(self._chats) + len(self._sessions) + len(self._later)
+
     def at(self, session: Session, due: float) -> None:
         """Look at this session at that time. Times are given in their order."""
         self._later.append((due, session))

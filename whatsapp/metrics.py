@@ -1,26 +1,31 @@
 """What the server counts, and how it is read: the Prometheus text format 0.0.4.
 
-`Metrics.__init__` is the table of everything that is counted. On the hot path a counter is
-an attribute: `metrics.frames_received.value += 1`. A gauge is set the same way, or has a
-`read` that is called when somebody looks; nothing is computed between two looks.
+`Metrics.__init__` is the table of what is counted where it happens. On the hot path a counter
+is an attribute: `metrics.frames_received.value += 1`. What somebody else knows is asked for
+when somebody looks, and nothing is computed between two looks:
+
+    metrics.gauge("whatsapp_cursors_pending", "Cursors that are not written yet.", lambda: …)
+
+`docs/metrics.md` says what each one means to an operator; a test holds it against a server.
 """
 
 from __future__ import annotations
 
-import gc
 import math
-import os
-import sys
+import platform
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
+
+from whatsapp import process
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LABEL_VALUES_MAX = 64
+LABEL_PAIRS_MAX = 512
 
 SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+FEW_SECONDS_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
 MESSAGES_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 Sample = tuple[str, str, float]
@@ -71,6 +76,23 @@ class ReadCounter(Gauge):
     kind = "counter"
 
 
+class ReadLabelled:
+    """As a `Gauge` with `read` (or, so called, a counter), for each value of one label."""
+
+    __slots__ = ("kind", "label", "read")
+
+    def __init__(
+        self, label: str, read: Callable[[], Mapping[str, float]], *, kind: str = "gauge"
+    ) -> None:
+        self.label = label
+        self.read = read
+        self.kind = kind
+
+    def samples(self) -> Iterator[Sample]:
+        for value, found in self.read().items():
+            yield "", _labels(**{self.label: value}), found
+
+
 class Labelled(dict[str, Counter]):
     """A counter for each value of one label: `metrics.errors["busy"].value += 1`.
 
@@ -93,7 +115,28 @@ class Labelled(dict[str, Counter]):
 
     def samples(self) -> Iterator[Sample]:
         for value, counter in self.items():
-            yield "", f'{{{self.label}="{_escaped(value)}"}}', counter.value
+            yield "", _labels(**{self.label: value}), counter.value
+
+
+class LabelledTwice(dict[tuple[str, str], Counter]):
+    """A counter for each pair of two labels' values; beyond `LABEL_PAIRS_MAX` "other"."""
+
+    kind = "counter"
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__()
+        self.labels = one, other
+
+    def __missing__(self, pair: tuple[str, str]) -> Counter:
+        rest = ("other", "other")
+        if len(self) >= LABEL_PAIRS_MAX and pair != rest:
+            return self[rest]
+        self[pair] = counter = Counter()
+        return counter
+
+    def samples(self) -> Iterator[Sample]:
+        for pair, counter in self.items():
+            yield "", _labels(**dict(zip(self.labels, pair, strict=True))), counter.value
 
 
 class Histogram:
@@ -111,15 +154,36 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
-    def samples(self) -> Iterator[Sample]:
+    def samples(self, **labels: str) -> Iterator[Sample]:
         below = 0
         for bound, count in zip(self.bounds, self.counts, strict=False):
             below += count
-            yield "_bucket", f'{{le="{_number(bound)}"}}', below
+            yield "_bucket", _labels(**labels, le=_number(bound)), below
         total = below + self.counts[-1]
-        yield "_bucket", '{le="+Inf"}', total
-        yield "_sum", "", self.sum
-        yield "_count", "", total
+        yield "_bucket", _labels(**labels, le="+Inf"), total
+        yield "_sum", _labels(**labels), self.sum
+        yield "_count", _labels(**labels), total
+
+
+class Histograms(dict[str, Histogram]):
+    """A histogram for each value of one label, as `Labelled` has counters."""
+
+    kind = "histogram"
+
+    def __init__(self, label: str, bounds: tuple[float, ...]) -> None:
+        super().__init__()
+        self.label = label
+        self.bounds = bounds
+
+    def __missing__(self, value: str) -> Histogram:
+        if len(self) >= LABEL_VALUES_MAX and value != "other":
+            return self["other"]
+        self[value] = histogram = Histogram(self.bounds)
+        return histogram
+
+    def samples(self) -> Iterator[Sample]:
+        for value, histogram in self.items():
+            yield from histogram.samples(**{self.label: value})
 
 
 class Info:
@@ -132,12 +196,11 @@ class Info:
         self.labels = labels
 
     def samples(self) -> Iterator[Sample]:
-        inside = ",".join(f'{name}="{_escaped(text)}"' for name, text in self.labels.items())
-        yield "", f"{{{inside}}}", 1
+        yield "", _labels(**self.labels), 1
 
 
-Metric = Counter | Gauge | Labelled | Histogram | Info
-M = TypeVar("M", Counter, Gauge, ReadCounter, Labelled, Histogram, Info)
+Metric = Counter | Gauge | ReadLabelled | Labelled | LabelledTwice | Histogram | Histograms | Info
+M = TypeVar("M", bound=Metric)
 
 
 class Metrics:
@@ -163,53 +226,75 @@ class Metrics:
         self.messages_duplicate = add(
             Counter(), "whatsapp_messages_duplicate_total", "Repeated sends, answered, not stored."
         )
-        self.messages_pushed = add(
-            Counter(), "whatsapp_messages_pushed_total", "Log entries pushed to devices."
-        )
-        self.journal_pending = add(
-            Gauge(), "whatsapp_journal_pending", "Drafts that wait for their commit."
-        )
         self.journal_batch_messages = add(
             Histogram(MESSAGES_BUCKETS),
             "whatsapp_journal_batch_messages",
             "Drafts in one append to the store.",
         )
-        self.append_seconds = add(
-            Histogram(SECONDS_BUCKETS),
-            "whatsapp_append_seconds",
-            "Time of one append to the store, until durable.",
+        self.store_seconds = add(
+            Histograms("call", SECONDS_BUCKETS),
+            "whatsapp_store_seconds",
+            "Time of one call of the store or the directory; of an append until durable.",
+        )
+        self.store_failures = add(
+            Labelled("call"), "whatsapp_store_failures_total", "Calls of these that failed."
+        )
+        self.requests = add(
+            LabelledTwice("operation", "status"),
+            "whatsapp_http_requests_total",
+            "REST requests, by operation and HTTP status.",
+        )
+        self.request_seconds = add(
+            Histograms("operation", FEW_SECONDS_BUCKETS),
+            "whatsapp_http_request_seconds",
+            "Time of a REST request, from its headers to its answer.",
         )
         self.errors = add(
             Labelled("code"), "whatsapp_errors_total", "Errors answered to clients, by code."
         )
         self.logins = add(
-            Labelled("result", ("ok", "refused")), "whatsapp_logins_total", "Logins, by result."
+            Labelled("result", ("ok", "bad_credentials", "rate_limited", "busy")),
+            "whatsapp_logins_total",
+            "Logins, by result: ok, or the code of the error.",
         )
         self.closes = add(
             Labelled("code"), "whatsapp_closes_total", "Closed WebSocket connections, by code."
         )
-        self.catchup_sessions = add(
-            Gauge(), "whatsapp_catchup_sessions", "Connections that are read for from the store."
+        self._add_pauses()
+        self.build_info = add(
+            Info(version=version, store=store, python=platform.python_version()),
+            "whatsapp_build_info",
+            "Version, store, Python.",
         )
-        self.loaded_chats = add(
-            Gauge(), "whatsapp_loaded_chats", "Chats that this instance holds in memory."
-        )
+        self._add_process()
+
+    def _add_pauses(self) -> None:
+        add = self._add
         self.loop_lag_seconds = add(
-            Gauge(), "whatsapp_loop_lag_seconds", "How late the event loop ran its last timer."
+            Histogram(SECONDS_BUCKETS),
+            "whatsapp_loop_lag_seconds",
+            "How late the event loop ran a timer, ten times a second.",
+        )
+        self.slow = add(
+            Labelled("what"),
+            "whatsapp_slow_total",
+            "What took longer than [log] slow_seconds, logged or not.",
         )
         self.gc_pause_seconds = add(
-            Histogram(SECONDS_BUCKETS),
-            "whatsapp_gc_pause_seconds",
-            "Runs of the garbage collector, in which nothing else runs.",
+            Histogram(SECONDS_BUCKETS), "whatsapp_gc_pause_seconds", "Pauses to collect garbage."
         )
-        self.build_info = add(
-            Info(version=version, store=store), "whatsapp_build_info", "Version and store."
+        self.gc_pause_seconds_max = add(
+            Gauge(), "whatsapp_gc_pause_seconds_max", "The longest of them since the start."
         )
-        add(Gauge(_resident_bytes), "process_resident_memory_bytes", "Resident memory.")
+
+    def _add_process(self) -> None:
+        add = self._add
+        add(Gauge(process.resident_bytes), "process_resident_memory_bytes", "Resident memory.")
         add(ReadCounter(time.process_time), "process_cpu_seconds_total", "CPU time, all threads.")
-        add(Gauge(_open_descriptors), "process_open_fds", "Open file descriptors.")
+        add(Gauge(process.open_files), "process_open_fds", "Open file descriptors.")
+        add(Gauge(process.open_files_max), "process_max_fds", "Open files that the system allows.")
         started = Gauge()
-        started.value = _start_time()
+        started.value = process.start_time()
         add(started, "process_start_time_seconds", "Start, since the Unix epoch.")
         self._add_cluster()
 
@@ -239,6 +324,26 @@ class Metrics:
             Gauge(), "whatsapp_instances_linked", "Other instances that are linked now."
         )
 
+    def gauge(self, name: str, about: str, read: Callable[[], float | None]) -> None:
+        """One more number that goes up and down, read when somebody looks."""
+        self._add(Gauge(read), name, about)
+
+    def counter(self, name: str, about: str, read: Callable[[], float | None]) -> None:
+        """One more number that only grows (`…_total`), read when somebody looks."""
+        self._add(ReadCounter(read), name, about)
+
+    def gauges(
+        self, name: str, about: str, label: str, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """As `gauge`, for each value of a label. The values are few and ours, not a peer's."""
+        self._add(ReadLabelled(label, read), name, about)
+
+    def counters(
+        self, name: str, about: str, label: str, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """As `counter`, for each value of a label."""
+        self._add(ReadLabelled(label, read, kind="counter"), name, about)
+
     def render(self) -> bytes:
         """All of it as text; answer it with `CONTENT_TYPE`."""
         lines: list[str] = []
@@ -256,50 +361,9 @@ class Metrics:
         return metric
 
 
-def watch_collector(pauses: Histogram) -> None:
-    """Observe each run of the garbage collector from now on, for the rest of the process."""
-    began = 0.0
-
-    def seen(phase: str, about: dict[str, int]) -> None:
-        nonlocal began
-        if phase == "start":
-            began = time.perf_counter()
-        else:
-            pauses.observe(time.perf_counter() - began)
-
-    gc.callbacks.append(seen)
-
-
-def process_age_seconds() -> float | None:
-    """How long ago this process began, to a hundredth; None where the system does not tell."""
-    try:
-        stat = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace")
-        uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
-    except OSError:
-        return None
-    # Field 22; the second one, a name in brackets, may have spaces in it.
-    ticks = float(stat.rpartition(")")[2].split()[19])
-    return max(0.0, uptime - ticks / os.sysconf("SC_CLK_TCK"))
-
-
-def _start_time() -> float:
-    return round(time.time() - (process_age_seconds() or 0.0), 2)
-
-
-def _resident_bytes() -> float:
-    try:
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    except OSError:
-        import resource  # noqa: PLC0415  (not on every system)
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _open_descriptors() -> float:
-    # The one that lists them is not counted.
-    return sum(1 for _ in Path("/proc/self/fd").iterdir()) - 1
+def _labels(**labels: str) -> str:
+    inside = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
+    return f"{{{inside}}}" if inside else ""
 
 
 def _number(value: float) -> str:

@@ -62,6 +62,10 @@ class Passwords:
             self._workers, thread_name_prefix="password", initializer=_step_back
         )
 
+    def __len__(self) -> int:
+        """Hashes under way and waiting."""
+        return self._jobs
+
     async def __aenter__(self) -> Self:
         return self
 

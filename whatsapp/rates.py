@@ -106,6 +106,7 @@ class Rates:
         self._clock = clock
         self._keys_max = keys_max
         self._limits = _limits(settings)
+        self.refused: dict[str, int] = dict.fromkeys(self._limits, 0)
         self._buckets: dict[Kind, OrderedDict[str, tuple[Bucket, ...]]] = {
             kind: OrderedDict() for kind in self._limits
         }
@@ -123,6 +124,7 @@ class Rates:
             return
         wait = max(bucket.wait(now, cost) for bucket in buckets)
         if wait > 0.0:
+            self.refused[kind] += 1
             raise _refusal(self._limits[kind].sentence, wait)
         for bucket in buckets:
             bucket.pay(cost)
@@ -168,12 +170,14 @@ class Delays:
         self._clock = clock
         self._keys_max = keys_max
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self.refused = 0
 
     def check(self, key: str) -> None:
         """`RateLimited` while a delay runs. An attempt that is refused so does not count."""
         _, until = self._failures.get(key, (0, 0.0))
         wait = until - self._clock.monotonic()
         if wait > 0.0:
+            self.refused += 1
             raise _refusal("too many wrong passwords", wait)
 
     def failed(self, key: str) -> None:

@@ -28,6 +28,11 @@ class Receipts:
         self._tell = tell
         self._direct: dict[tuple[Room, str], set[str]] = {}
         self._group: dict[tuple[Room, str], set[str]] = {}
+        self.told_count = 0
+
+    def __len__(self) -> int:
+        """How many are waiting."""
+        return len(self._direct) + len(self._group)
 
     def note(self, room: Room, reader: str, authors: set[str]) -> None:
         """`reader`'s cursors moved over messages of these authors. The set is ours from here on."""
@@ -65,6 +70,7 @@ class Receipts:
         frame = encode(Receipt(room.chat, reader, received, read))
         for author in authors:
             self._tell(author, frame)
+        self.told_count += len(authors)
         if self.elsewhere is not None and authors:
             self.elsewhere(room, reader, received, read, authors)
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -64,6 +65,8 @@ _encode = msgspec.json.Encoder().encode
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Proxies = Sequence[IPv4Network | IPv6Network]
+# Told of each answered request: operation, status, seconds, headers of the request.
+Seen = Callable[[str, int, float, Mapping[str, str]], None]
 
 
 def proxies(networks: Sequence[str]) -> Proxies:
@@ -97,13 +100,15 @@ def client_address(request: web.Request, trusted: Proxies) -> str:
     return address
 
 
-def routes(modules: Modules, trusted: Proxies = ()) -> list[web.RouteDef]:
+def routes(
+    modules: Modules, trusted: Proxies = (), seen: Seen = lambda *_: None
+) -> list[web.RouteDef]:
     """The whole table as routes. GET answers HEAD too."""
     return [
         web.RouteDef(
             operation.method,
             operation.path,
-            _Endpoint(operation, modules, trusted).handle,
+            _Endpoint(operation, modules, trusted, seen).handle,
             {"allow_head": True} if operation.method == "GET" else {},
         )
         for group in OPERATIONS.values()
@@ -179,14 +184,31 @@ def problem(error: Answer, status: int | None = None) -> web.Response:
 class _Endpoint:
     """One operation, served."""
 
-    def __init__(self, operation: Operation[Any, Any], modules: Modules, trusted: Proxies) -> None:
+    def __init__(
+        self, operation: Operation[Any, Any], modules: Modules, trusted: Proxies, seen: Seen
+    ) -> None:
         self._operation = operation
         self._modules = modules
         self._trusted = trusted
+        self._seen = seen
         self._parameters = parameters(operation.query)
         self._decoder = msgspec.json.Decoder(operation.body) if operation.body else None
 
     async def handle(self, request: web.Request) -> web.Response:
+        began = time.perf_counter()
+        status = Internal.status
+        try:
+            response = await self._answered(request)
+            status = response.status
+        except Answer as error:
+            status = error.status
+            raise
+        else:
+            return response
+        finally:
+            self._seen(self._operation.name, status, time.perf_counter() - began, request.headers)
+
+    async def _answered(self, request: web.Request) -> web.Response:
         operation = self._operation
         actor = _NOBODY if operation.public else await self._actor(request)
         call = Call(

@@ -90,6 +90,7 @@ class Links(Protocol):
     def names(self) -> Collection[str]: ...
     def offset_ms(self, name: str, /) -> int: ...
     def epoch(self, name: str, /) -> int: ...
+    def depth_bytes(self) -> dict[str, int]: ...
 
 
 class Post:
@@ -112,6 +113,10 @@ class Post:
         # By instance the chats of hints that did not fit; None: too many to tell.
         self._missed: dict[str, dict[str, None] | None] = {}
         self._strange: set[str] = set()  # those of them that were on no list
+
+    def __len__(self) -> int:
+        """Hints that wait until their users are located."""
+        return len(self._held)
 
     def live(self, names: Collection[str]) -> None:
         """These instances live; of those that lived and do no more, nothing is remembered."""

@@ -25,10 +25,11 @@ from types import FrameType
 from aiohttp import web
 from msgspec import Struct
 
-from whatsapp import metrics
+from whatsapp import process
 from whatsapp.app import open_app
 from whatsapp.config import Config, data_folder
 from whatsapp.errors import StartupError
+from whatsapp.gauges import collector_pauses
 from whatsapp.listen import BACKLOG, Listening, listen
 from whatsapp.server import App
 
@@ -93,7 +94,7 @@ async def _serve(config: Config, options: Options, listening: Listening, began: 
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECTED_AFTER_OBJECTS)
-        metrics.watch_collector(app.metrics.gc_pause_seconds)
+        stack.enter_context(collector_pauses(app.metrics))
         name = await stop.wanted()
         log.info("stopping signal=%s timeout_seconds=%s", name, drain_seconds)
     stop.over()
@@ -215,7 +216,7 @@ def say(lines: list[str]) -> None:
 
 def _since_start(began: float) -> float:
     """Seconds since the process began; where that is not known, since `run` did."""
-    return metrics.process_age_seconds() or time.perf_counter() - began
+    return process.age_seconds() or time.perf_counter() - began
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -11,7 +11,7 @@ import secrets
 
 from aiohttp import web
 
-from whatsapp import __version__, rest
+from whatsapp import __version__, gauges, rest
 from whatsapp.clock import Clock, LoopScheduler, unique_id
 from whatsapp.config import Config
 from whatsapp.connection import Connection
@@ -24,6 +24,7 @@ from whatsapp.passwords import Passwords, common_passwords
 from whatsapp.routes import Links
 from whatsapp.session import Session
 from whatsapp.ticking import Work, tick, until
+from whatsapp.watch import Watch
 from whatsapp.web import BEAT_PARTS, Door, application
 
 log = logging.getLogger(__name__)
@@ -54,12 +55,15 @@ class App(Core):
         links: Links | None = None,
     ) -> None:
         self.scheduler = LoopScheduler()
+        self.passwords = passwords
+        metrics = Metrics(version=__version__, store=config.storage.backend)
+        self.watch = Watch(metrics, clock, slow_seconds=config.log.slow_seconds)
         world = World(
             instance=instance,
-            directory=directory,
+            directory=self.watch.over("directory", directory),
             clock=clock,
             scheduler=self.scheduler,
-            metrics=Metrics(version=__version__, store=config.storage.backend),
+            metrics=metrics,
             passwords=passwords,
             common_passwords=common_passwords(),
             random_bytes=secrets.token_bytes,
@@ -67,7 +71,7 @@ class App(Core):
             new_token=lambda: secrets.token_urlsafe(32),
             links=links,
         )
-        super().__init__(config, stores, world)
+        super().__init__(config, self.watch.stores(stores), world)
         self._build_edge()
         self._draining = False
 
@@ -93,13 +97,13 @@ class App(Core):
         )
         self.web: web.Application = application(
             door=self.door,
-            rest_routes=rest.routes(modules, rest.proxies(config.server.trusted_proxies)),
+            rest_routes=rest.routes(
+                modules, rest.proxies(config.server.trusted_proxies), self.watch.request
+            ),
             readiness=self.missing,
             metrics=self.metrics,
         )
-        self.metrics.journal_pending.read = lambda: len(self.journal)
-        self.metrics.catchup_sessions.read = lambda: len(self.catchup)
-        self.metrics.loaded_chats.read = lambda: len(self.rooms)
+        gauges.install(self)
 
     def _new_session(self, connection: Connection, number: int, token: str | None) -> Session:
         now = asyncio.get_running_loop().time()
@@ -112,7 +116,7 @@ class App(Core):
         missing = ["draining"] if self._draining else []
         if not self.directory.healthy():
             missing.append("directory")
-        return missing
+        return missing + self.watch.missing()
 
     async def keep_ticking(self) -> None:
         """The regular work, for ever."""
@@ -125,9 +129,10 @@ class App(Core):
             (slow, self.rooms.tick),
             (1, self.retention.tick),
             (slow, lambda: self.scheduler.spawn(self.presences.flush())),
+            (slow, lambda: self.scheduler.spawn(self.watch.probe())),
             (SAW_ALL_EVERY_TICKS, self.saw_all),
         ]
-        await tick(TICK_SECONDS, table, self.metrics)
+        await tick(TICK_SECONDS, table, self.watch.lagged)
 
     async def drain(self) -> None:
         """End all connections: what was accepted is committed and answered, the rest refused.

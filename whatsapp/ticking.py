@@ -8,23 +8,23 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from whatsapp.metrics import Metrics
-
 log = logging.getLogger(__name__)
 
 Work = Callable[[], None]
+# Told by how many seconds a turn came late.
+Lagged = Callable[[float], None]
 
 POLL_SECONDS = 0.01
 
 
-async def tick(seconds: float, table: Sequence[tuple[int, Work]], metrics: Metrics) -> None:
+async def tick(seconds: float, table: Sequence[tuple[int, Work]], lagged: Lagged) -> None:
     """For ever, every `seconds`: each work whose number of turns is over. None stops another."""
     loop = asyncio.get_running_loop()
     turn = 0
     while True:
         due = loop.time() + seconds
         await asyncio.sleep(seconds)
-        metrics.loop_lag_seconds.value = max(0.0, loop.time() - due)
+        lagged(loop.time() - due)
         turn += 1
         for every, work in table:
             if turn % every == 0:

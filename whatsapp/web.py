@@ -86,6 +86,12 @@ class Door:
         self._opening_count = 0
         self._last_number = 0
         self._turn = 0
+        self._pushed_count = 0  # by those that are gone
+        # As of the last `look`.
+        self.states: dict[str, int] = {}
+        self.outbox_bytes = 0
+        self.pushed_count = 0
+        self.refused = {"frames": 0, "hellos": 0}
         self.draining = False
 
     # --- opening ---------------------------------------------------------------------
@@ -124,6 +130,7 @@ class Door:
     def _text(self, guest: Guest, data: bytes) -> Later:
         wait_seconds = guest.bucket.take(self._loop.time())
         if wait_seconds:
+            self.refused["frames"] += 1
             wait_ms = int(wait_seconds * 1000) + 1
             guest.session.close(CLOSE_FLOODING, f"too many frames; reconnect in {wait_ms} ms")
             return None
@@ -150,7 +157,7 @@ class Door:
         session.state = State.CLOSED
         self._ended(session)
         self._metrics.connections.value -= 1
-        self._metrics.messages_pushed.value += session.pushed_count
+        self._pushed_count += session.pushed_count
         self._metrics.closes[str(connection.close_code)].value += 1
         _line(guest).info(
             "connection closed code=%d reason=%s pushed=%d seconds=%.1f",
@@ -167,6 +174,7 @@ class Door:
             self._opening_count >= self._settings.unauthenticated_connections_max
             or here >= self._settings.unauthenticated_per_address_max
         ):
+            self.refused["hellos"] += 1
             raise RateLimited(
                 "too many connections wait for their hello; try again", retry_after_ms=1000
             )
@@ -185,6 +193,22 @@ class Door:
 
     def __len__(self) -> int:
         return sum(map(len, self._guests))
+
+    async def look(self) -> None:
+        """Ask every session what it has, a part of them in each turn of the loop."""
+        counts = dict.fromkeys(State, 0)
+        pushed_count, outbox_bytes = self._pushed_count, 0
+        for part in self._guests:
+            states = [guest.session.state for guest in part.values()]
+            for state in State:
+                counts[state] += states.count(state)
+            pushed_count += sum([guest.session.pushed_count for guest in part.values()])
+            outbox_bytes += sum([guest.connection.buffered_bytes() for guest in part.values()])
+            await asyncio.sleep(0)
+        self.states = {state.value: count for state, count in counts.items()}
+        self.outbox_bytes = outbox_bytes
+        # One that left meanwhile may be missed this time; a counter must not go back for it.
+        self.pushed_count = max(self.pushed_count, pushed_count)
 
     def beat(self) -> None:
         """To be called `BEAT_PARTS` times a second: heartbeats and time limits."""
@@ -236,6 +260,7 @@ def application(
         return web.json_response(body, status=503 if missing else 200)
 
     async def show_metrics(request: web.Request) -> web.Response:
+        await door.look()
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     app = web.Application(middlewares=[rest.problems], client_max_size=rest.BODY_BYTES_MAX)

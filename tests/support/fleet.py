@@ -48,6 +48,9 @@ class Ends:
         self._net.sent.append((self._name, name, message))
         return True
 
+    def depth_bytes(self) -> dict[str, int]:
+        return {}
+
     def offset_ms(self, name: str, /) -> int:
         return self.offset
 

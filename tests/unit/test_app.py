@@ -84,4 +84,4 @@ async def test_logins_are_counted(tmp_path):
         async with http.get(f"{server.url}/metrics") as answer:
             text = await answer.text()
     assert 'whatsapp_logins_total{result="ok"} 1' in text
-    assert 'whatsapp_logins_total{result="refused"} 1' in text
+    assert 'whatsapp_logins_total{result="bad_credentials"} 1' in text

@@ -9,7 +9,6 @@ import pytest
 
 from tests.faults.core import METRICS
 from tests.faults.loop import Loop
-from tests.support.clocks import ManualClock
 from whatsapp.errors import Busy, Forbidden, Internal, Unavailable
 from whatsapp.journal import LOOKS_MAX, Journal, Unready
 from whatsapp.model import Change, Draft, Duplicate, Stale, Stored
@@ -89,7 +88,6 @@ class Desk:
         self.journal = Journal(
             cast("Any", self.store),
             self.loop,
-            ManualClock(),
             METRICS,
             look_again=self.look,
             **limits,

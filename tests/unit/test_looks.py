@@ -34,6 +34,8 @@ def test_a_few_at_a_time(fleet):
     looks_of(world).everywhere()
     fleet.run()
     assert 0 < len(world.loop.stalled) <= LOOKS_AT_ONCE
+    assert world.core.cluster is not None
+    assert world.core.cluster.waiting() == {"hints": 0, "looks": 10 - LOOKS_AT_ONCE}
     while world.loop.stalled:
         world.go_on()
         fleet.run()

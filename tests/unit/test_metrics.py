@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from whatsapp import metrics
-from whatsapp.metrics import Gauge, Histogram, Labelled, Metrics
+from whatsapp.metrics import Gauge, Histogram, Histograms, Labelled, LabelledTwice, Metrics
 
 NAMES = [
     "whatsapp_connections",
@@ -19,21 +18,23 @@ NAMES = [
     "whatsapp_bytes_sent_total",
     "whatsapp_messages_stored_total",
     "whatsapp_messages_duplicate_total",
-    "whatsapp_messages_pushed_total",
-    "whatsapp_journal_pending",
     "whatsapp_journal_batch_messages",
-    "whatsapp_append_seconds",
+    "whatsapp_store_seconds",
+    "whatsapp_store_failures_total",
+    "whatsapp_http_requests_total",
+    "whatsapp_http_request_seconds",
     "whatsapp_errors_total",
     "whatsapp_logins_total",
     "whatsapp_closes_total",
-    "whatsapp_catchup_sessions",
-    "whatsapp_loaded_chats",
     "whatsapp_loop_lag_seconds",
+    "whatsapp_slow_total",
     "whatsapp_gc_pause_seconds",
+    "whatsapp_gc_pause_seconds_max",
     "whatsapp_build_info",
     "process_resident_memory_bytes",
     "process_cpu_seconds_total",
     "process_open_fds",
+    "process_max_fds",
     "process_start_time_seconds",
     "whatsapp_hints_sent_total",
     "whatsapp_hints_missed_total",
@@ -70,19 +71,28 @@ def test_counters_and_gauges_say_their_value():
     counted = Metrics()
     counted.frames_received.value += 3
     counted.connections.value = 17
-    counted.loop_lag_seconds.value = 0.25
-    counted.loaded_chats.read = lambda: 5
+    counted.gc_pause_seconds_max.value = 0.25
+    counted.gauge("whatsapp_loaded_chats", "Chats.", lambda: 5)
+    counted.counter("whatsapp_lost_total", "Lost.", lambda: 6)
+    counted.gauges("whatsapp_queue", "Waiting.", "queue", lambda: {"one": 7, "two": 8})
+    counted.counters("whatsapp_told_total", "Told.", "of", lambda: {"one": 9})
     lines = rendered(counted)
     assert lines["whatsapp_frames_received_total"] == "3"
     assert lines["whatsapp_connections"] == "17"
-    assert lines["whatsapp_loop_lag_seconds"] == "0.25"
+    assert lines["whatsapp_gc_pause_seconds_max"] == "0.25"
     assert lines["whatsapp_loaded_chats"] == "5"
+    assert lines["whatsapp_lost_total"] == "6"
+    assert [lines[f'whatsapp_queue{{queue="{name}"}}'] for name in ("one", "two")] == ["7", "8"]
+    assert lines['whatsapp_told_total{of="one"}'] == "9"
+    text = counted.render().decode()
+    for name, kind in (("lost_total", "counter"), ("queue", "gauge"), ("told_total", "counter")):
+        assert f"# TYPE whatsapp_{name} {kind}\n" in text
 
 
 @pytest.mark.parametrize("silent", [lambda: None, lambda: Path("/no/such").stat().st_size])
 def test_a_gauge_with_nothing_to_say_is_left_out(silent):
     counted = Metrics()
-    counted.loaded_chats.read = silent
+    counted.gauge("whatsapp_loaded_chats", "Chats.", silent)
     assert "whatsapp_loaded_chats" not in rendered(counted)
 
 
@@ -99,6 +109,25 @@ def test_labels_are_kept_apart_and_bounded():
         many[str(number)].value += 1
     assert len(many) == metrics.LABEL_VALUES_MAX + 1
     assert sum(counter.value for counter in many.values()) == 1000
+
+
+def test_pairs_of_labels_and_histograms_by_label():
+    counted = Metrics()
+    counted.requests["login", "200"].value += 2
+    counted.request_seconds["login"].observe(0.02)
+    lines = rendered(counted)
+    assert lines['whatsapp_http_requests_total{operation="login",status="200"}'] == "2"
+    assert lines['whatsapp_http_request_seconds_bucket{operation="login",le="0.005"}'] == "0"
+    assert lines['whatsapp_http_request_seconds_bucket{operation="login",le="+Inf"}'] == "1"
+    assert lines['whatsapp_http_request_seconds_count{operation="login"}'] == "1"
+    many, times = LabelledTwice("one", "other"), Histograms("one", (1,))
+    for number in range(1000):
+        many[str(number), "x"].value += 1
+        times[str(number)].observe(0)
+    assert len(many) == metrics.LABEL_PAIRS_MAX + 1
+    assert sum(counter.value for counter in many.values()) == 1000
+    assert len(times) == metrics.LABEL_VALUES_MAX + 1
+    assert times["other"].counts[0] == 1000 - metrics.LABEL_VALUES_MAX
 
 
 def test_a_histogram_counts_what_is_at_most_its_bound():
@@ -130,26 +159,7 @@ def test_the_process_is_told_about():
     assert time.time() - 86_400 < began <= time.time()
 
 
-def test_the_age_of_the_process_grows():
-    first = metrics.process_age_seconds()
-    assert first is not None
-    time.sleep(0.03)
-    assert first < (metrics.process_age_seconds() or 0) < first + 60
-
-
 def test_counting_needs_no_call():
     gauge = Gauge()
     gauge.value += 1
     assert list(gauge.samples()) == [("", "", 1)]
-
-
-def test_runs_of_the_garbage_collector_are_observed():
-    pauses = Histogram(metrics.SECONDS_BUCKETS)
-    before = list(gc.callbacks)
-    metrics.watch_collector(pauses)
-    try:
-        gc.collect()
-    finally:
-        gc.callbacks[:] = before
-    assert sum(pauses.counts) >= 1
-    assert pauses.sum > 0

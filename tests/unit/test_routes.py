@@ -45,12 +45,16 @@ def test_a_route_is_asked_for_once_and_kept_for_a_moment(fleet):
 def test_what_comes_after_one_that_waits_waits_too(fleet):
     post = post_of(fleet)
     fleet["a"].next("locate", WAIT)
-    for number in range(3):
+    post.to_users(["bob"], hint(0))
+    fleet.run()
+    for number in (1, 2):
         post.to_users(["bob"], hint(number))
     fleet.run()
     assert fleet.net.sent == []
+    assert len(post) == 2
     fleet["a"].go_on()
     assert [unpack(data) for _, _, data in fleet.net.sent] == [hint(n) for n in range(3)]
+    assert len(post) == 0
 
 
 def test_a_route_that_ends_while_others_are_asked_for_is_used(fleet):
