@@ -41,6 +41,25 @@ async def open_stores(settings: config.Storage) -> AsyncIterator[Stores]:
         await mongo.close()
 
 
+@asynccontextmanager
+async def open_reading(settings: config.Storage) -> AsyncIterator[Stores]:
+    """The same stores to be looked at. Opening them and reading writes nothing, so that a user
+    with the role "read" is enough. `StartupError` where there is nothing to read.
+    """
+    mongo = connect(settings)
+    try:
+        await mongo_schema.recognise(mongo)
+        yield Stores(
+            accounts=MongoAccounts(mongo),
+            devices=MongoDevices(mongo),
+            messages=MongoMessages(mongo),
+            chats=MongoChats(mongo, heals=False),
+            durable=True,
+        )
+    finally:
+        await mongo.close()
+
+
 async def diagnose(settings: config.Storage) -> list[tuple[bool, str, str]]:
     """For `whatsapp doctor`: is it well, what was found, what to do. Changes nothing."""
     try:

@@ -26,10 +26,11 @@ _NOWHERE: Document = {"received": 0}
 
 
 class MongoChats:
-    """`ChatStore`."""
+    """`ChatStore`. `heals`: changes of a group that a server broke off are written when seen."""
 
-    def __init__(self, mongo: Mongo) -> None:
+    def __init__(self, mongo: Mongo, *, heals: bool = True) -> None:
         self._mongo = mongo
+        self._heals = heals
         self._cursors = mongo.db["cursors"]
         # Members of chats never cease to be; those that were seen need not be looked for.
         self._known: set[str] = set()
@@ -127,7 +128,8 @@ class MongoChats:
         chat, epoch = document["_id"], head["epoch"]
         if document["applied"] < epoch:
             steps = await steps_since(self._mongo, chat, document["applied"], epoch)
-            await self._mongo.apart(heal(self._mongo, chat, epoch, steps))
+            if self._heals:
+                await self._mongo.apart(heal(self._mongo, chat, epoch, steps))
             document = applied_to(document, steps)
             members = members | stepped(members, steps)
         return Chat(

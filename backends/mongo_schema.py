@@ -72,6 +72,18 @@ async def prepare(mongo: Mongo) -> None:
     await _write_version(mongo)
 
 
+async def recognise(mongo: Mongo) -> None:
+    """Is there data that this version can read? For those that only read it."""
+    found = await mongo.start(lambda: mongo.db["meta"].find_one({"_id": "schema"}), "read")
+    if found is None:
+        raise StartupError(
+            f"the database {mongo.db.name} in MongoDB at {mongo.place} has no data",
+            "Name the servers' one: [storage] database and url.",
+        )
+    if found["version"] > VERSION:
+        raise newer(found["version"])
+
+
 async def diagnose(mongo: Mongo) -> list[tuple[bool, str, str]]:
     """Of each thing looked at: is it well, what was found, and what to do where it is not."""
     try:

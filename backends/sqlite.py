@@ -22,12 +22,13 @@ from backends.sqlite_folder import (
     explained,
     locked_folder,
     prepare,
+    recognise,
 )
 from backends.sqlite_log import SqliteMessages
 from backends.sqlite_search import Search, open_search
 from backends.sqlite_thread import Fatal, Readers, T, Thread, Work, connect, die
 from whatsapp import config
-from whatsapp.errors import Unavailable
+from whatsapp.errors import StartupError, Unavailable
 from whatsapp.interfaces import Figure, Stores
 
 READERS = 2
@@ -66,6 +67,36 @@ async def open_stores(settings: config.Storage, *, fatal: Fatal = die) -> AsyncI
             figures=_figures(folder, writer, readers, search),
             missing=lambda: _missing(folder),
         )
+
+
+@asynccontextmanager
+async def open_reading(settings: config.Storage, *, fatal: Fatal = die) -> AsyncIterator[Stores]:
+    """The same stores to be looked at, beside the process that has the folder or without one.
+
+    What that process has committed is seen; whatever would write is `Unavailable`. A search
+    does without the index. `StartupError` where there is nothing to read.
+    """
+    folder = _folder(settings)
+    if not (folder / MESSAGES).is_file():
+        raise StartupError(f"{folder} has no data", "Name the server's folder: --data FOLDER.")
+    try:
+        reader = await connect(folder / MESSAGES, READER_PRAGMAS, fatal, only_read=True)
+    except sqlite3.Error as error:
+        raise explained(folder, error) from error
+    try:
+        readers = Readers([reader])
+        await _translated(reader, recognise)
+        yield Stores(
+            accounts=SqliteAccounts(reader, readers),
+            devices=SqliteDevices(reader, readers),
+            messages=SqliteMessages(reader, readers, Search(folder, "", readers, reader)),
+            chats=SqliteChats(reader, readers),
+            durable=True,
+        )
+    except sqlite3.Error as error:
+        raise explained(folder, error) from error
+    finally:
+        await reader.close()
 
 
 def _figures(folder: Path, writer: Thread, readers: Readers, search: Search) -> tuple[Figure, ...]:

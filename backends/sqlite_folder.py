@@ -176,6 +176,29 @@ def _lock_file(folder: Path) -> int:
 
 def prepare(db: sqlite3.Connection) -> str:
     """Check the file, bring it to this version; its identity. The writer's first work."""
+    version = _recognised(db)
+    _check(db)
+    for step in range(version, len(MIGRATIONS)):
+        with transaction(db):
+            _migrate(db, step)
+    with transaction(db):  # writing works: told now, not with the first message
+        db.execute("UPDATE meta SET value = value + 1 WHERE name = 'starts'")
+    (identity,) = db.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()
+    return str(identity)
+
+
+def recognise(db: sqlite3.Connection) -> None:
+    """Is it a file of this version? For those that only read it."""
+    version = _recognised(db)
+    if version < len(MIGRATIONS):
+        raise StartupError(
+            f"{MESSAGES} has data of an older version (schema {version})",
+            "Start the server once: it brings the data to this version.",
+        )
+
+
+def _recognised(db: sqlite3.Connection) -> int:
+    """The version of a file of ours, 0 for an empty one."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (owner,) = db.execute("PRAGMA application_id").fetchone()
     (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -189,14 +212,7 @@ def prepare(db: sqlite3.Connection) -> str:
             f"{MESSAGES} has data of a newer version (schema {version}, known {len(MIGRATIONS)})",
             "Start the newer server that wrote it, or name another folder: --data FOLDER.",
         )
-    _check(db)
-    for step in range(version, len(MIGRATIONS)):
-        with transaction(db):
-            _migrate(db, step)
-    with transaction(db):  # writing works: told now, not with the first message
-        db.execute("UPDATE meta SET value = value + 1 WHERE name = 'starts'")
-    (identity,) = db.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()
-    return str(identity)
+    return int(version)
 
 
 def explained(folder: Path, error: sqlite3.Error) -> StartupError:

@@ -33,7 +33,7 @@ On several instances (`cluster.py`): what is committed here is told to those whe
 been missed. `backends/mongo.py` is the store, `backends/zookeeper.py` knows who is where.
 
 What happens on the way is measured by `watch.py` (every call of a store), counted in `metrics.py`
-and shown by `gauges.py`.
+and shown by `gauges.py`; `whereabouts.py` tells from the store where a message is.
 
 Beside this road: `group.py` (a change of a group is an entry like a text, in the same order),
 `presence.py`, `auth.py` and `people.py`, `history.py` (reading), `retention.py` (forgetting).

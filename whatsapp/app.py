@@ -34,6 +34,13 @@ def opened_stores(config: Config) -> contextlib.AbstractAsyncContextManager[Stor
 
 
 @contextlib.asynccontextmanager
+async def open_reading(config: Config) -> AsyncIterator[Stores]:
+    """The stores to be looked at, beside a server that may have them open. Nothing is written."""
+    async with backends.stores(config.storage.backend).open_reading(config.storage) as stores:
+        yield stores
+
+
+@contextlib.asynccontextmanager
 async def open_app(config: Config, *, clock: Clock | None = None) -> AsyncIterator[App]:
     """A server, ready to be served; closed in order. `StartupError` where it cannot be opened.
 

@@ -21,6 +21,7 @@ from whatsapp import operating, remote, settings
 from whatsapp.bench.command import bench
 from whatsapp.errors import StartupError, WhatsAppError
 from whatsapp.settings import Settings, settings_options
+from whatsapp.trace import trace
 
 if TYPE_CHECKING:
     from whatsapp.users import Work
@@ -127,7 +128,7 @@ def main() -> None:
     """
 
 
-for _command in (*remote.COMMANDS, *operating.COMMANDS, bench):
+for _command in (*remote.COMMANDS, *operating.COMMANDS, bench, trace):
     main.add_command(_command)
 
 
