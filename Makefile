@@ -63,7 +63,7 @@ cluster: setup $(BUILT)/ferretdb ## the same, and three instances behind a proxy
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "This needs uv: install it first." >&2; exit 1; }
-	uv pip compile pyproject.toml --group dev --extra fast --extra cluster --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --group dev --extra fast --extra cluster --extra otel --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" --quiet --output-file requirements.lock
 

@@ -32,6 +32,7 @@ from whatsapp.errors import StartupError
 from whatsapp.gauges import collector_pauses
 from whatsapp.listen import BACKLOG, Listening, listen
 from whatsapp.server import App
+from whatsapp.spans import open_spans
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,9 @@ async def _serve(config: Config, options: Options, listening: Listening, began: 
     drain_seconds = config.server.drain_timeout_seconds
     stop = _Stop(drain_seconds + SHUTDOWN_MARGIN_SECONDS)
     async with contextlib.AsyncExitStack() as stack:
+        span = stack.enter_context(open_spans(os.environ, options.version))
         app = await stack.enter_async_context(open_app(config))
+        app.watch.span = span
         runner = await stack.enter_async_context(_http(app, listening))
         stack.push_async_callback(_drain, app, runner, drain_seconds)
         scene: list[str] = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,6 +42,14 @@ def need_node_package(name: str) -> Path:
     if (NODE_MODULES / name / "package.json").exists():
         return NODE_MODULES
     return missing(f"the Node.js package {name} is missing (`make test` installs it)")
+
+
+def need_module(name: str) -> None:
+    """A Python module that is an extra of ours, by its dotted name."""
+    try:
+        import_module(name)
+    except ImportError:
+        missing(f"the module {name} is missing")
 
 
 def missing(what: str) -> NoReturn:
