@@ -50,13 +50,13 @@ class Wish(Struct, frozen=True, kw_only=True):
 class Costs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one of each takes. CPU in µs of one core, sizes in the unit that the name says."""
 
-    message_us: Positive = 101
-    delivery_us: Positive = 36
-    login_us: Positive = 540
+    message_us: Positive = 91
+    delivery_us: Positive = 18
+    login_us: Positive = 583
     idle_us: Positive = 2
     route_us: Positive = 8
     hop_us: Positive = 3.6
-    connection_kib: Positive = 5.2
+    connection_kib: Positive = 5.1
     kernel_kib: Positive = 4
     frame_bytes: Positive = 200
     log_bytes: Positive = 450
@@ -67,9 +67,9 @@ class Costs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 SOURCES = {
-    "message_us": "BENCHMARKS.md: direct, with delivery and receipt",
-    "delivery_us": "BENCHMARKS.md: one delivery in a room of 100",
-    "login_us": "`whatsapp bench connect`: with a token, one run",
+    "message_us": "BENCHMARKS.md: direct, with receipt, without the index",
+    "delivery_us": "BENCHMARKS.md: a delivery in a room of 100, uvloop",
+    "login_us": "BENCHMARKS.md: connect, with a token",
     "idle_us": "`whatsapp bench idle`: a second of one of 5,000",
     "route_us": "measured: one look-up in ZooKeeper of 100 at once",
     "hop_us": "measured: from instance to instance, both sides",
