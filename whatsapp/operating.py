@@ -148,7 +148,7 @@ def check(
 @click.option("--busy-share", type=click.FloatRange(0.01, 1), metavar="X", help="At peak.  [0.5]")
 @click.option("--connections-max", type=COUNT, metavar="N", help="Of an instance.  [100,000]")
 @click.option("--shard-tb", type=ABOVE_0, metavar="N", help="A MongoDB shard holds.  [4]")
-@click.option("--costs", type=FILE, metavar="FILE", help="What `bench --json FILE` measured.")
+@click.option("--costs", type=FILE, metavar="FILE", help="What `bench --calibrate` measured.")
 @click.option("--show-costs", is_flag=True, help="With the costs and where they come from.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def plan(*, costs: Path | None, show_costs: bool, as_json: bool, **options: Any) -> None:
@@ -159,8 +159,8 @@ def plan(*, costs: Path | None, show_costs: bool, as_json: bool, **options: Any)
       whatsapp plan                                    the size it was planned for
       whatsapp plan --daily-users 20000 --years 3 --copies 1
       whatsapp plan --show-costs                       and what it rests on
-      whatsapp bench direct group idle connect --json costs.json
-      whatsapp plan --costs costs.json                 with what your machine can
+      whatsapp bench --calibrate                       measure this machine
+      whatsapp plan --costs costs.json                 and reckon with it
 
     The back of an envelope, with costs that were measured.
     """

@@ -90,6 +90,7 @@ BENCH_FIGURES = {
     ("group", "CPU per delivery"): "delivery_us",
     ("connect", "CPU per reconnect"): "login_us",
     ("idle", "memory per connection"): "connection_kib",
+    ("idle", "CPU per connection and second"): "idle_us",
 }
 
 
@@ -178,7 +179,7 @@ def read_costs(file: Path) -> tuple[Costs, dict[str, str]]:
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
         raise StartupError(
             f"{file}: no costs in it: {error}",
-            "Make one: whatsapp bench direct group idle connect --json FILE.",
+            "Make one: whatsapp bench --calibrate FILE.",
         ) from None
     return costs, {**SOURCES, **dict.fromkeys(measured, str(file))}
 

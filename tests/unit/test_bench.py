@@ -27,6 +27,7 @@ from whatsapp.bench.process import SQLITE_THREADS, Process, need_files
 from whatsapp.bench.scene import Plan, Schedule, _sources
 from whatsapp.bench.server import Pauses, at, described, served
 from whatsapp.errors import StartupError
+from whatsapp.plan import read_costs
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -459,6 +460,32 @@ def test_a_short_real_one(tmp_path):
     assert document["passed"] is True
     names = {spread["name"] for spread in document["scenarios"][0]["figures"]}
     assert {"messages", "CPU per message", "until `sent`, p99.9", "generator"} <= names
+
+
+def test_what_it_calibrates_is_what_the_plan_reckons_with(tmp_path):
+    file = tmp_path / "costs.json"
+    found = run(
+        *("bench", "--store", "memory", "--connections", "4", "--members", "4"),
+        *("--seconds", "0.5", "--calibrate", str(file)),
+    )
+    assert found.exit_code == 0, found.output
+    assert f"whatsapp plan --costs {file}" in found.stdout
+    scenarios = json.loads(file.read_bytes())["scenarios"]
+    assert [scenario["runs"] for scenario in scenarios] == [1, 1, 1, 1]
+    figures = {s["scenario"]: {f["name"]: f["median"] for f in s["figures"]} for s in scenarios}
+    costs, sources = read_costs(file)
+    assert costs.message_us == figures["direct"]["CPU per message"]
+    assert costs.delivery_us == figures["group"]["CPU per delivery"]
+    assert costs.login_us == figures["connect"]["CPU per reconnect"]
+    assert costs.idle_us == figures["idle"]["CPU per connection and second"]
+    assert sources["message_us"] == str(file)
+    said = json.loads(run("plan", "--costs", str(file), "--json").stdout)
+    assert said["costs"]["login_us"] == costs.login_us
+
+
+@pytest.mark.parametrize("more", [["direct"], ["--json", "x"], ["--url", "http://127.0.0.1:9"]])
+def test_calibrating_has_its_own_scenarios(more, tmp_path):
+    assert "goes without" in refused("bench", "--calibrate", str(tmp_path / "x"), *more, code=2)[0]
 
 
 def test_the_server_ends_with_its_context():

@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 SCENARIOS = ("ready", "direct", "group", "idle", "connect", "sync", "mixed", "search", "cluster")
 USUAL = SCENARIOS[:-1]
+# What `whatsapp plan --costs` reckons with, and how long to measure it where nobody says.
+COSTS = ("direct", "group", "connect", "idle")
+COSTS_FILE = "costs.json"
+COSTS_SECONDS, COSTS_RUNS = 3.0, 1
 
 COUNT = click.IntRange(1, 100_000_000)
 # 0: the scenario's own.
@@ -23,6 +28,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 JSON_FILE = click.Path(path_type=Path, allow_dash=True)
 CONNECTIONS = "[direct 200, idle 5000, connect 1000, mixed 500]"
 DATA = "search: a folder to fill, or filled before; it is kept."
+CALIBRATE = f"Measure shortly what `plan --costs` reckons with.  [{COSTS_FILE}]"
 OPEN_LOOP = "Open loop: so many messages a second, whatever is answered."
 
 
@@ -45,9 +51,23 @@ OPEN_LOOP = "Open loop: so many messages a second, whatever is answered."
 @click.option("--seconds", type=click.FloatRange(0.5, 3600), default=5.0, help="Of each run.  [5]")
 @click.option("--runs", type=click.IntRange(1, 100), default=3, help="[3]")
 @click.option("--json", "json_file", type=JSON_FILE, help="Write it there too; -: nothing else.")
+@click.option(
+    "--calibrate",
+    type=JSON_FILE,
+    is_flag=False,
+    flag_value=COSTS_FILE,
+    metavar="[FILE]",
+    help=CALIBRATE,
+)
 @click.pass_context
 def bench(
-    ctx: click.Context, /, *, scenarios: tuple[str, ...], json_file: Path | None, **options: Any
+    ctx: click.Context,
+    /,
+    *,
+    scenarios: tuple[str, ...],
+    json_file: Path | None,
+    calibrate: Path | None,
+    **options: Any,
 ) -> None:
     """Measure a server: CPU per message, rates, times, memory.
 
@@ -59,6 +79,7 @@ def bench(
       whatsapp bench idle --connections 20000     needs `ulimit -n 20200`
       whatsapp bench direct --url http://10.0.0.5:8080 --rate 500
       whatsapp bench search --messages 10000000 --data ./filled
+      whatsapp bench --calibrate                  a minute; then whatsapp plan --costs costs.json
 
     Starts a server of its own on this machine, with a temporary folder, without rate limits,
     on a core of its own where there are two, and ends it. Scenarios: ready, direct, group,
@@ -70,6 +91,8 @@ def bench(
     from whatsapp.bench import report, running
     from whatsapp.bench.scene import Plan
 
+    if calibrate is not None:
+        scenarios, json_file = _calibration(ctx, options, calibrate)
     plan = Plan(**options)
     names = scenarios or (USUAL if not plan.url else ("direct", "group", "connect"))
     running.check(plan, names)
@@ -82,7 +105,21 @@ def bench(
     if json_file is not None:
         with click.open_file(str(json_file), "wb") as file:
             file.write(report.as_json(setting, results))
+    if calibrate is not None:
+        _say(["", f"To reckon with it: whatsapp plan --costs {calibrate}"], quiet=quiet)
     ctx.exit(0 if all(result.verdict.good for result in results) else 1)
+
+
+def _calibration(
+    ctx: click.Context, options: dict[str, Any], file: Path
+) -> tuple[tuple[str, ...], Path]:
+    """The scenarios and the file of the document; shorter than usual where nobody said how long."""
+    if ctx.params["scenarios"] or ctx.params["json_file"] or options["url"]:
+        raise click.UsageError("--calibrate goes without scenarios, --json and --url", ctx)
+    shorter = {"seconds": COSTS_SECONDS, "runs": COSTS_RUNS}
+    unsaid = ParameterSource.DEFAULT
+    options.update({n: v for n, v in shorter.items() if ctx.get_parameter_source(n) is unsaid})
+    return COSTS, file
 
 
 def _say(lines: Any, *, quiet: bool) -> None:

@@ -41,6 +41,7 @@ def run(scene: Scene) -> Outcome:
             Figure(name="memory per connection", value=slope(points) / 1024, unit="KB"),
             Figure(name=f"memory with {first:,}", value=points[0][1] / 1024**2, unit="MB"),
             Figure(name=f"memory with {count:,}", value=points[-1][1] / 1024**2, unit="MB"),
+            *meter.cpu("connection and second", round(count * meter.seconds)),
             *meter.loads(),
         ],
         verdict=scene.verdict(),

@@ -332,6 +332,8 @@ class Peer:
 
 def connect_all(peers: list[Peer], place: Place, *, at_once: int = 100) -> bool:
     """Connect them, so many at a time, until all are synced; whether they are."""
+    if not peers:
+        return True
     traffic, driver = peers[0].traffic, peers[0].driver
     sources = place.sources or ("",)
     synced, errors = traffic.synced, traffic.ledger.errors
