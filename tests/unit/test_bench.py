@@ -420,12 +420,6 @@ def test_a_busy_generator_is_told():
 # --- the command ---------------------------------------------------------------------------
 
 
-def test_the_cluster_is_still_to_come():
-    cause, cure = refused("bench", "cluster", code=1)
-    assert "no cluster" in cause
-    assert "cluster backends" in cure
-
-
 def test_an_unknown_scenario_is_wrong_usage():
     assert "teleport" in refused("bench", "teleport", code=2)[0]
 
@@ -491,7 +485,7 @@ def test_calibrating_has_its_own_scenarios(more, tmp_path):
 def test_the_server_ends_with_its_context():
     with pytest.raises(RuntimeError), served("memory", core=None) as target:
         assert described(target) == (__version__, "memory")
-        assert target.process is not None
+        assert isinstance(target.process, Process)
         pid = target.process.pid
         raise RuntimeError
     with pytest.raises(ProcessLookupError):

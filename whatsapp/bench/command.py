@@ -26,8 +26,14 @@ TEXT_BYTES = click.IntRange(0, 16_384)
 RATE = click.FloatRange(0, 1_000_000)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 JSON_FILE = click.Path(path_type=Path, allow_dash=True)
-CONNECTIONS = "[direct 200, idle 5000, connect 1000, mixed 500]"
+CONNECTIONS = "[direct 200, idle 5000, connect 1000, mixed 500, cluster 60]"
 DATA = "search: a folder to fill, or filled before; it is kept."
+CONFIG = click.Path(path_type=Path, dir_okay=False, exists=True)
+CLUSTER = "cluster: as for `serve`; names a MongoDB and a ZooKeeper.  [what `make services` runs]"
+DRIVERS = click.Choice(["motor", "pymongo"])
+DRIVER = "cluster: another one than configured; given twice, both in one run."
+WRITERS = click.IntRange(0, 26)
+WRITING = "cluster: one group that so many instances write to, in place of pairs on three."
 CALIBRATE = f"Measure shortly what `plan --costs` reckons with.  [{COSTS_FILE}]"
 OPEN_LOOP = "Open loop: so many messages a second, whatever is answered."
 
@@ -48,6 +54,9 @@ OPEN_LOOP = "Open loop: so many messages a second, whatever is answered."
 @click.option("--pending", type=COUNT, default=5, help="sync: messages in each chat.  [5]")
 @click.option("--text-bytes", type=TEXT_BYTES, default=0, metavar="N", help="[1000; search 200]")
 @click.option("--data", type=FOLDER, metavar="DIR", help=DATA)
+@click.option("--config", type=CONFIG, envvar="WHATSAPP_CONFIG", metavar="FILE", help=CLUSTER)
+@click.option("--driver", "drivers", type=DRIVERS, multiple=True, help=DRIVER)
+@click.option("--writers", type=WRITERS, default=0, metavar="N", help=WRITING)
 @click.option("--seconds", type=click.FloatRange(0.5, 3600), default=5.0, help="Of each run.  [5]")
 @click.option("--runs", type=click.IntRange(1, 100), default=3, help="[3]")
 @click.option("--json", "json_file", type=JSON_FILE, help="Write it there too; -: nothing else.")
@@ -79,11 +88,13 @@ def bench(
       whatsapp bench idle --connections 20000     needs `ulimit -n 20200`
       whatsapp bench direct --url http://10.0.0.5:8080 --rate 500
       whatsapp bench search --messages 10000000 --data ./filled
+      whatsapp bench cluster --driver motor --driver pymongo     while `make services` runs
+      whatsapp bench cluster --writers 10
       whatsapp bench --calibrate                  a minute; then whatsapp plan --costs costs.json
 
     Starts a server of its own on this machine, with a temporary folder, without rate limits,
     on a core of its own where there are two, and ends it. Scenarios: ready, direct, group,
-    idle, connect, sync, mixed, search.
+    idle, connect, sync, mixed, search; cluster, where it is asked for, on three instances.
 
     Checks what it measures. Exit code 1: a message was lost, doubled or misordered. The CPU
     per message is what compares well; rates and times depend on what else the machine does.
@@ -97,7 +108,7 @@ def bench(
     names = scenarios or (USUAL if not plan.url else ("direct", "group", "connect"))
     running.check(plan, names)
     quiet = json_file is not None and str(json_file) == "-"
-    progress, setting, results = report.Progress(), running.setting(plan), []
+    progress, setting, results = report.Progress(), running.setting(plan, names), []
     _say(report.head(setting), quiet=quiet)
     for name in names:
         results.append(running.measure(plan, name, progress))

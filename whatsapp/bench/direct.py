@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from whatsapp.bench import frames
 from whatsapp.bench.figures import Figure
 from whatsapp.bench.meter import Meter
+from whatsapp.bench.peer import Sender
 from whatsapp.bench.process import INDEXER
 from whatsapp.bench.scene import Outcome, Scene, all_arrived, pair_up
 from whatsapp.bench.server import until_quiet
@@ -29,20 +30,18 @@ def run(scene: Scene) -> Outcome:
     rate = plan.rate
     if not rate:
         meter = scene.closed_loop(senders, plan.seconds)
-        figures += _figures(meter)
+        figures += message_figures(meter)
         warnings += meter.warnings()
         rate = meter.acknowledged / meter.seconds * HALF if plan.half else 0.0
     arrived = all_arrived(scene, [sender.line for sender in senders], 1)
     scene.settle(arrived)
     if rate:
         meter = scene.open_loop(senders, plan.seconds, rate)
-        figures += [_named(figure, f"at {_load(plan.rate)}: ") for figure in _figures(meter)]
+        figures += [named(figure, f"at {_load(plan.rate)}: ") for figure in message_figures(meter)]
         warnings += meter.warnings()
         scene.settle(arrived)
     figures += _indexing(scene)
-    unreceipted = sum(s.line.receipted < s.line.record.last_acknowledged for s in senders)
-    if unreceipted:
-        scene.traffic.failed(f"{unreceipted} of {len(senders)} senders lack their last receipt")
+    check_receipts(scene, senders)
     return Outcome(
         about=f"{len(senders)} connections in pairs, {len(said):,}-byte texts",
         figures=figures,
@@ -56,7 +55,14 @@ def _load(rate: float) -> str:
     return f"{rate:g}/s" if rate else "half load"
 
 
-def _figures(meter: Meter) -> list[Figure]:
+def check_receipts(scene: Scene, senders: list[Sender]) -> None:
+    """Each author was told that the last one was received, or the run has failed."""
+    lacking = sum(s.line.receipted < s.line.record.last_acknowledged for s in senders)
+    if lacking:
+        scene.traffic.failed(f"{lacking} of {len(senders)} senders lack their last receipt")
+
+
+def message_figures(meter: Meter) -> list[Figure]:
     rate = Figure(name="messages", value=meter.acknowledged / meter.seconds, unit="/s")
     return [
         rate,
@@ -66,7 +72,7 @@ def _figures(meter: Meter) -> list[Figure]:
     ]
 
 
-def _named(figure: Figure, before: str) -> Figure:
+def named(figure: Figure, before: str) -> Figure:
     return replace(figure, name=before + figure.name)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from whatsapp.bench.driver import Traffic
 from whatsapp.bench.figures import Figure, times
-from whatsapp.bench.process import INDEXER, Process
+from whatsapp.bench.process import INDEXER, Measured
 from whatsapp.bench.server import Pauses
 
 MICRO = 1e6
@@ -23,7 +23,7 @@ class Meter:
     def __init__(
         self,
         traffic: Traffic,
-        process: Process | None,
+        process: Measured | None,
         pauses: Callable[[], Pauses] = Pauses,
     ) -> None:
         self._pauses = pauses

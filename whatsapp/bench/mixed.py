@@ -64,7 +64,7 @@ class Crowd:
         self.active = True
         self.reconnects = 0
         for device in devices:
-            device.peer.on_closed = device.peer.open_again
+            device.peer.on_closed = device.peer.open
 
     @property
     def away(self) -> int:

@@ -95,7 +95,6 @@ class Peer:
         "_handshake",
         "_heard",
         "_kinds",
-        "_place",
         "_rest",
         "_socket",
         "began_at",
@@ -106,6 +105,7 @@ class Peer:
         "on_closed",
         "on_synced",
         "out",
+        "place",
         "senders",
         "synced_at",
         "traffic",
@@ -124,7 +124,7 @@ class Peer:
         self.ended = True
         self.upgraded = False
         self.began_at = self.synced_at = 0.0
-        self._place = place
+        self.place = place
         self._handshake = frames.handshake(f"{place.host}:{place.port}", token)
         self._rest = self._buffer = b""
         self._blocked = False
@@ -146,8 +146,9 @@ class Peer:
 
     # --- the socket ------------------------------------------------------------------
 
-    def open(self, place: Place, source: str = "") -> None:
+    def open(self, source: str = "") -> None:
         """Begin to connect; `synced_at` is set when the server says so."""
+        place = self.place
         family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -166,9 +167,6 @@ class Peer:
         self.driver.add(self._socket.fileno(), self, writing=True)
         if code not in {0, errno.EINPROGRESS}:
             self._lost(OSError(code, os.strerror(code)))
-
-    def open_again(self) -> None:
-        self.open(self._place)
 
     def ready(self, events: int) -> None:
         if events & select.EPOLLOUT:
@@ -330,12 +328,11 @@ class Peer:
         self.traffic.failed(payload.decode(errors="replace"))
 
 
-def connect_all(peers: list[Peer], place: Place, *, at_once: int = 100) -> bool:
+def connect_all(peers: list[Peer], *, at_once: int = 100) -> bool:
     """Connect them, so many at a time, until all are synced; whether they are."""
     if not peers:
         return True
     traffic, driver = peers[0].traffic, peers[0].driver
-    sources = place.sources or ("",)
     synced, errors = traffic.synced, traffic.ledger.errors
     opened = 0
 
@@ -345,7 +342,8 @@ def connect_all(peers: list[Peer], place: Place, *, at_once: int = 100) -> bool:
     def proceed() -> bool:
         nonlocal opened
         while opened < len(peers) and opened - ended() < at_once:
-            peers[opened].open(place, sources[opened % len(sources)])
+            sources = peers[opened].place.sources or ("",)
+            peers[opened].open(sources[opened % len(sources)])
             opened += 1
         return ended() >= len(peers)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from whatsapp.errors import StartupError
 
@@ -24,6 +26,17 @@ OTHERS = "other threads"
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 NANOSECONDS = 1e9
+LISTENING = "0A"
+# In /proc/net/tcp: the columns of the own address, the state, and the socket's inode.
+ADDRESS_AT, STATE_AT, INODE_AT = 1, 3, 9
+
+
+class Measured(Protocol):
+    """What a meter reads. CPU is in seconds since the start, by thread or by another part."""
+
+    def cpu_seconds(self) -> float: ...
+    def cpu_by_thread(self) -> dict[str, float]: ...
+    def resident_bytes(self) -> int: ...
 
 
 class Process:
@@ -65,6 +78,48 @@ class Process:
         except OSError:
             return 0.0
         return int(text.split()[0]) / NANOSECONDS
+
+
+class Together:
+    """Several processes as one; their parts are the processes."""
+
+    def __init__(self, processes: Mapping[str, Measured]) -> None:
+        self._processes = processes
+
+    def cpu_seconds(self) -> float:
+        return sum(self.cpu_by_thread().values())
+
+    def cpu_by_thread(self) -> dict[str, float]:
+        return {name: each.cpu_seconds() for name, each in self._processes.items()}
+
+    def resident_bytes(self) -> int:
+        return sum(each.resident_bytes() for each in self._processes.values())
+
+
+def listening(port: int) -> Process | None:
+    """Who listens on this TCP port here; None where nobody does, or we may not see it."""
+    wanted = {f"socket:[{inode}]" for inode in _inodes(port)}
+    for folder in Path("/proc").iterdir() if wanted else ():
+        try:
+            if folder.name.isdigit() and any(
+                str(file.readlink()) in wanted for file in (folder / "fd").iterdir()
+            ):
+                return Process(int(folder.name))
+        except OSError:
+            continue  # it is somebody else's, or has just ended
+    return None
+
+
+def _inodes(port: int) -> Iterator[str]:
+    for file in ("tcp", "tcp6"):
+        try:
+            lines = Path("/proc/net", file).read_text("ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for fields in map(str.split, lines):
+            own = int(fields[ADDRESS_AT].rpartition(":")[2], 16)
+            if own == port and fields[STATE_AT] == LISTENING:
+                yield fields[INODE_AT]
 
 
 def cores() -> tuple[int | None, int | None]:

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from whatsapp.bench import (
+    cluster,
     connecting,
     direct,
     filling,
@@ -41,7 +42,8 @@ SCENARIOS: dict[str, Scenario] = {
     "search": searching.run,
 }
 READY = "ready"
-NAMES = (READY, *SCENARIOS, "cluster")
+CLUSTER = "cluster"
+NAMES = (READY, *SCENARIOS, CLUSTER)
 # Filling a store takes longer than the searches: one filled store for all runs.
 FILLED = frozenset({"search"})
 
@@ -50,7 +52,8 @@ Say = Callable[[str], None]
 
 def measure(plan: Plan, name: str, progress: Progress) -> Result:
     """All runs of one scenario."""
-    own, generator = (None, None) if plan.url else cores()
+    # A cluster has more processes than there are cores: the system divides them.
+    own, generator = (None, None) if plan.url or name == CLUSTER else cores()
     before = os.sched_getaffinity(0) if generator is not None else set()
     if generator is not None:
         pin(0, generator)
@@ -77,17 +80,18 @@ def measure(plan: Plan, name: str, progress: Progress) -> Result:
     )
 
 
-def setting(plan: Plan) -> Setting:
+def setting(plan: Plan, names: tuple[str, ...]) -> Setting:
     """Under what it is measured; asks the server that was named."""
+    alone = CLUSTER not in names
     if plan.url:
         version, store = described(at(plan.url, None))
     else:
-        version, store = Setting().version, plan.store
+        version, store = Setting().version, plan.store if alone else "mongo"
     return Setting(
         server_version=version,
         store=store,
         processor=processor(),
-        pinned=not plan.url and cores()[0] is not None,
+        pinned=not plan.url and alone and cores()[0] is not None,
         load_average=os.getloadavg()[0],
         seconds=plan.seconds,
         runs=plan.runs,
@@ -98,13 +102,14 @@ def setting(plan: Plan) -> Setting:
 
 def check(plan: Plan, names: tuple[str, ...]) -> None:
     """`StartupError` for what cannot be measured so."""
-    if "cluster" in names:
-        raise StartupError(
-            "there is no cluster to measure yet",
-            "It comes with the cluster backends (MongoDB and ZooKeeper).",
-        )
+    if CLUSTER in names:
+        if len(names) > 1:
+            raise StartupError(
+                "a cluster is measured alone", "It has another store: run `whatsapp bench cluster`."
+            )
+        cluster.services(plan.config)
     for name in names:
-        if plan.url and (name == READY or name in FILLED):
+        if plan.url and (name in {READY, CLUSTER} or name in FILLED):
             raise StartupError(
                 f"{name} needs a server of its own", "Leave out --url, or choose other scenarios."
             )
@@ -131,9 +136,11 @@ def _once(
 ) -> Outcome:
     if name == READY:
         return starting.run(plan, core)
+    if name == CLUSTER:
+        return cluster.run(plan, progress)
     with (
         _target(plan, core, data) as target,
-        contextlib.closing(Scene(plan, target, progress, data)) as scene,
+        contextlib.closing(Scene(plan, target, progress, data=data)) as scene,
     ):
         return SCENARIOS[name](scene)
 

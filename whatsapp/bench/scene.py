@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -44,6 +44,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     text_bytes: int = 0
     rate: float = 0.0
     half: bool = False
+    config: Path | None = None
+    drivers: tuple[str, ...] = ()
+    writers: int = 0
     seconds: float = 5.0
     runs: int = 3
 
@@ -62,9 +65,21 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Scene:
-    """A server, a generator, and people to make connections for."""
+    """A server, a generator, and people to make connections for.
 
-    def __init__(self, plan: Plan, target: Target, tell: Tell, data: Path | None = None) -> None:
+    With several `places` there are several instances, and `target` has the address of the first
+    and the processes of all.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        target: Target,
+        tell: Tell,
+        *,
+        data: Path | None = None,
+        places: Sequence[Place] = (),
+    ) -> None:
         self.plan = plan
         self.data = data
         self.target = target
@@ -75,25 +90,30 @@ class Scene:
         self.rest = Rest(target)
         self.people = People(self.rest, self.run_id, tell)
         self.peers: list[Peer] = []
-        self.place = Place(target.host, target.port, _sources(target.host, plan.connections))
+        sources = _sources(target.host, plan.connections)
+        self.places = places or [Place(target.host, target.port, sources)]
 
     def close(self) -> None:
         hang_up(self.peers)
         self.driver.close()
         self.rest.close()
 
-    def peer(self, person: Person) -> Peer:
-        peer = Peer(self.driver, self.traffic, self.place, person.token)
+    def peer(self, person: Person, place: int = 0) -> Peer:
+        """A device that connects to one of the places, counted around."""
+        where = self.places[place % len(self.places)]
+        peer = Peer(self.driver, self.traffic, where, person.token)
         self.peers.append(peer)
         return peer
 
     def connect(self, peers: list[Peer], *, at_once: int = 100) -> None:
         """All of them, or `StartupError`."""
-        if not connect_all(peers, self.place, at_once=at_once):
+        if not connect_all(peers, at_once=at_once):
             said = "; ".join(self.traffic.errors) or "no `synced` came"
             raise StartupError(f"not every connection came up: {said}", "See the server's log.")
 
     def meter(self) -> Meter:
+        if len(self.places) > 1:
+            return Meter(self.traffic, self.target.process)
         return Meter(self.traffic, self.target.process, lambda: pauses(self.target))
 
     def watched(self, seconds: float, done: Callable[[], bool] | None = None) -> None:
@@ -164,9 +184,9 @@ class Scenario(Protocol):
 
 
 def pair_up(scene: Scene, count: int, said: bytes) -> list[Sender]:
-    """`count` devices that write to each other in pairs, connected."""
+    """`count` devices that write to each other in pairs, connected; to different instances."""
     people = scene.people.make(count + count % 2)
-    peers = [scene.peer(person) for person in people]
+    peers = [scene.peer(person, n // 2 + n % 2) for n, person in enumerate(people)]
     senders: list[Sender] = []
     for index, peer in enumerate(peers):
         one, other = sorted((people[index].user, people[index ^ 1].user))

@@ -1,7 +1,8 @@
 """The server that is measured: one of our own, on a free port of the loopback, or one named.
 
-Our own has its data in a temporary folder, hashes passwords cheaply, has no rate limits and
-is kept on one core. It is ended by its pid, whatever happens here.
+Our own (or several of them: see `cluster.py`) has its data in a temporary folder, hashes
+passwords cheaply, has no rate limits and is kept on one core. It is ended by its pid, whatever
+happens here.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from whatsapp.bench.process import MEMORY_THREADS, SQLITE_THREADS, Process, pin
+from whatsapp.bench.process import MEMORY_THREADS, SQLITE_THREADS, Measured, Process, pin
 from whatsapp.errors import StartupError
 
 START_SECONDS = 60.0
@@ -35,6 +36,10 @@ ENVIRONMENT = {
     "WHATSAPP_SERVER_UNAUTHENTICATED_PER_ADDRESS_MAX": "1000000",
 }
 LOG_CHARACTERS_MAX = 2000
+COMMAND = (
+    *(sys.executable, "-m", "whatsapp", "serve"),
+    *("--host", "127.0.0.1", "--port", "0", "--no-rate-limits"),
+)
 # Of a core: what a server uses at most that has nothing to do.
 QUIET_SHARE = 0.03
 
@@ -45,7 +50,7 @@ class Target(Struct, frozen=True, kw_only=True):
     url: str
     host: str
     port: int
-    process: Process | None = None
+    process: Measured | None = None
 
 
 def at(url: str, pid: int | None) -> Target:
@@ -69,21 +74,37 @@ def served(
     store: str, *, core: int | None, data: Path | None = None, loop: str = "auto"
 ) -> Iterator[Target]:
     """Start a server, say where it is, end it."""
+    threads = SQLITE_THREADS if store == "sqlite" else MEMORY_THREADS
+    with tempfile.TemporaryDirectory(prefix="whatsapp-bench-") as folder:
+        where = str(data or Path(folder, "data"))
+        arguments = ["--store", store, "--data", where, "--loop", loop]
+        with started(arguments, core=core, threads=threads) as target:
+            yield target
+
+
+@contextlib.contextmanager
+def started(
+    arguments: Sequence[str],
+    *,
+    core: int | None = None,
+    threads: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Target]:
+    """`whatsapp serve` with these arguments, on a free port; when it is ready. Ends it."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="whatsapp-bench-")))
         log = stack.enter_context((folder / "log").open("w+", encoding="utf-8"))
         process = subprocess.Popen(  # noqa: S603 — ourselves
-            _command(store, data or folder / "data", loop),
+            [*COMMAND, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={**os.environ, **ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT, **(environment or {})},
         )
         stack.callback(_end, process)
         pin(process.pid, core)
         url = _ready(process, log.name)
-        threads = SQLITE_THREADS if store == "sqlite" else MEMORY_THREADS
         parts = urlsplit(url)
         target = Target(
             url=url,
@@ -143,7 +164,13 @@ def _metrics(target: Target) -> str:
         connection.close()
 
 
-def until_quiet(process: Process, seconds_max: float) -> bool:
+def linked(target: Target) -> int:
+    """With how many other instances it is linked now."""
+    found = re.search(r"^whatsapp_instances_linked (\d+)", _metrics(target), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def until_quiet(process: Measured, seconds_max: float) -> bool:
     """Wait until the server has next to nothing to do, such as indexing; whether it has not."""
     end = time.monotonic() + seconds_max
     pause = 0.7
@@ -153,13 +180,6 @@ def until_quiet(process: Process, seconds_max: float) -> bool:
         if process.cpu_seconds() - before < QUIET_SHARE * pause:
             return True
     return False
-
-
-def _command(store: str, data: Path, loop: str) -> list[str]:
-    return [
-        *(sys.executable, "-m", "whatsapp", "serve", "--host", "127.0.0.1", "--port", "0"),
-        *("--store", store, "--data", str(data), "--no-rate-limits", "--loop", loop),
-    ]
 
 
 def _ready(process: subprocess.Popen[str], log: str) -> str:
