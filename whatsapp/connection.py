@@ -45,6 +45,9 @@ CLOSE_PROTOCOL_ERROR = 1002
 TCP_USER_TIMEOUT_MS = 12_000
 # A stalled peer pins this much in the kernel, not the megabytes of the default.
 SEND_BUFFER_BYTES = 131_072
+# What a peer has written and we have not read waits in its own socket, but for this much. By
+# default the kernel keeps megabytes for each: under overload, minutes of messages in all.
+RECEIVE_BUFFER_BYTES = 65_536
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -329,6 +332,7 @@ def _tune(sock: socket.socket | None) -> None:
     if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)

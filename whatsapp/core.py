@@ -6,7 +6,7 @@ and the seeded world of `tests/faults/` runs the very same objects over stores t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from msgspec import Struct
 
@@ -44,7 +44,8 @@ from whatsapp.wire import Limits
 class World(Struct, frozen=True, kw_only=True):
     """What comes from outside: time, chance, other programs.
 
-    `random_bytes(n)` and `new_id()` are for ids, `new_token()` gives 256 random bits.
+    `random_bytes(n)` and `new_id()` are for ids, `new_token()` gives 256 random bits. `hold` is
+    how long a connection that was refused as `busy` waits before its next frame is looked at.
     """
 
     instance: Instance
@@ -58,6 +59,7 @@ class World(Struct, frozen=True, kw_only=True):
     new_id: Callable[[], str]
     new_token: Callable[[], str]
     links: Links | None = None  # None: there are no other instances
+    hold: Callable[[], Awaitable[None]] | None = None  # None: not at all
 
 
 class Core:
@@ -256,6 +258,7 @@ class Core:
             instance=self.instance.name,
             durable=self.stores.durable,
             arrived=self.cluster.arrived if self.cluster else None,
+            hold=self.world.hold,
             limits=Limits(
                 frame_bytes=limits.frame_bytes_max,
                 text_bytes=limits.text_bytes_max,

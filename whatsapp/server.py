@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from functools import partial
 
 from aiohttp import web
 
@@ -35,6 +36,8 @@ SLOW_WORK_EVERY_TICKS = 10
 SAW_ALL_EVERY_TICKS = 6_000
 # How long clients have to hear `draining` before nothing more is accepted.
 DRAIN_GRACE_SECONDS = 0.2
+# See `Router._failed`.
+BUSY_HOLD_SECONDS = 0.05
 
 
 class App(Core):
@@ -70,6 +73,7 @@ class App(Core):
             new_id=unique_id,
             new_token=lambda: secrets.token_urlsafe(32),
             links=links,
+            hold=partial(asyncio.sleep, BUSY_HOLD_SECONDS),
         )
         super().__init__(config, self.watch.stores(stores), world)
         self._build_edge()

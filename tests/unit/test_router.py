@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from tests.support.world import FAIL_BEFORE, WAIT, World
+from tests.support.world import FAIL_BEFORE, WAIT, WAIT_AFTER, World
 from whatsapp import wire
 from whatsapp.errors import (
     BadRequest,
@@ -49,6 +49,32 @@ def kinds(peer):
 def test_the_frames_are_all_there_are():
     assert {type(frame) for frame in FRAMES} == set(get_args(wire.AnyClientFrame))
     assert set(TABLE) == set(State)
+
+
+def test_who_is_refused_as_busy_is_held_before_the_next_frame():
+    world = World("ann", "bob", drafts_max=1)
+    released = world.loop.promise()
+
+    async def hold() -> None:
+        await released
+
+    world.core.router._hold = hold
+    world.post("ann", "bob", "zero")
+    world.next("append", WAIT_AFTER)
+    ann, bob = world.connect("ann"), world.connect("bob")
+    for number in range(2):
+        assert world.say(ann, Send(id=f"id-of-one-{number}", text="hello", chat=CHAT)) == [None]
+    handled = world.say(ann, Send(id="id-of-one-2", text="hello", chat=CHAT))
+    # It hears of it at once, and others are not held.
+    assert (ann.error(), handled) == (Busy.code, [])
+    assert world.say(bob, Ping(n=7)) == [None]
+    released.set_result(None)
+    world.loop.run()
+    assert handled == [None]
+    # Nor is who was refused for another reason.
+    assert world.say(ann, Send(id="short", text="hello", chat=CHAT)) == [None]
+    assert ann.error() == BadRequest.code
+    world.go_on()
 
 
 # ------------------------------------------------------------------------ state by frame
