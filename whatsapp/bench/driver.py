@@ -45,7 +45,11 @@ class Traffic:
         self.began: list[array[float]] = []
         self.to_sent = array("d")
         self.to_peer = array("d")
-        self.sent = self.acknowledged = self.delivered = self.receipts = 0
+        self.sent = self.acknowledged = self.delivered = self.receipts = self.refused = 0
+        # The code of an error that is no failure here.
+        self.refusable = ""
+        # What the system keeps unsent for each socket; 0: what it wants.
+        self.send_buffer_bytes = 0
         self.synced = self.closed = 0
         self.errors: list[str] = []
 

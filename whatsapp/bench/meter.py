@@ -33,14 +33,14 @@ class Meter:
         self._process = process
         self._threads = process.cpu_by_thread() if process else {}
         self._server = process.cpu_seconds() if process else 0.0
-        self._counts = traffic.acknowledged, traffic.delivered
+        self._counts = traffic.acknowledged, traffic.delivered, traffic.refused
         self._places = len(traffic.to_sent), len(traffic.to_peer)
         self._generator = time.process_time()
         self._began = time.perf_counter()
         self.seconds = 0.0
         self.server_seconds = 0.0
         self.generator_seconds = 0.0
-        self.acknowledged = self.delivered = 0
+        self.acknowledged = self.delivered = self.refused = 0
         self.threads: dict[str, float] = {}
 
     def stop(self) -> Meter:
@@ -49,6 +49,7 @@ class Meter:
         traffic, process = self._traffic, self._process
         self.acknowledged = traffic.acknowledged - self._counts[0]
         self.delivered = traffic.delivered - self._counts[1]
+        self.refused = traffic.refused - self._counts[2]
         self.to_sent = traffic.to_sent[self._places[0] :]
         self.to_peer = traffic.to_peer[self._places[1] :]
         if process:

@@ -32,11 +32,16 @@ class _Item(Struct, frozen=True):
     id: str = ""
 
 
+class _Error(Struct, frozen=True):
+    code: str
+
+
 class _Run(Struct, frozen=True):
     chat: str
     items: list[_Item]
 
 
+_error: msgspec.json.Decoder[_Error] = msgspec.json.Decoder(_Error)
 _runs: msgspec.json.Decoder[_Run] = msgspec.json.Decoder(_Run)
 
 
@@ -152,6 +157,9 @@ class Peer:
         family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.traffic.send_buffer_bytes:
+            size = self.traffic.send_buffer_bytes
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
         if source:
             self._socket.bind((source, 0))
         self.began_at, self.synced_at = self.driver.now, 0.0
@@ -180,6 +188,11 @@ class Peer:
             self._rest += b"".join(self.out)
             self.out.clear()
             self._write()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What its socket has not taken."""
+        return len(self._rest)
 
     def close(self) -> None:
         """Hang up."""
@@ -325,6 +338,9 @@ class Peer:
             self.on_synced()
 
     def _error(self, payload: bytes) -> None:
+        if self.traffic.refusable and _error.decode(payload).code == self.traffic.refusable:
+            self.traffic.refused += 1
+            return
         self.traffic.failed(payload.decode(errors="replace"))
 
 

@@ -32,6 +32,11 @@ class Result(Struct, frozen=True, kw_only=True):
     verdict: Verdict
     warnings: list[str] = []
     errors: list[str] = []
+    missed: list[str] = []
+
+    @property
+    def good(self) -> bool:
+        return self.verdict.good and not self.missed
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -141,6 +146,8 @@ def _checked(result: Result) -> Iterator[str]:
         yield f"  note: {warning}"
     for error in result.errors:
         yield f"  error: {error}"
+    for missed in result.missed:
+        yield f"  MISSED: {missed}"
     if not verdict.good:
         yield f"  FAILED: {result.scenario} was not served correctly; its figures mean nothing"
 
@@ -158,7 +165,7 @@ def as_json(setting: Setting, results: Sequence[Result]) -> bytes:
     """Everything, in one document."""
     whole: dict[str, Any] = {
         "setting": setting,
-        "passed": all(result.verdict.good for result in results),
+        "passed": all(result.good for result in results),
         "scenarios": results,
     }
     return msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"

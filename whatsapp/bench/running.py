@@ -21,6 +21,7 @@ from whatsapp.bench import (
     group,
     idle,
     mixed,
+    overload,
     searching,
     starting,
     sync,
@@ -40,6 +41,7 @@ SCENARIOS: dict[str, Scenario] = {
     "sync": sync.run,
     "mixed": mixed.run,
     "search": searching.run,
+    "overload": overload.run,
 }
 READY = "ready"
 CLUSTER = "cluster"
@@ -77,6 +79,7 @@ def measure(plan: Plan, name: str, progress: Progress) -> Result:
         verdict=reduce(add, (outcome.verdict for outcome in outcomes)),
         warnings=_once_each(warning for outcome in outcomes for warning in outcome.warnings),
         errors=_once_each(error for outcome in outcomes for error in outcome.errors),
+        missed=_once_each(missed for outcome in outcomes for missed in outcome.missed),
     )
 
 

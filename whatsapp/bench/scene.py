@@ -44,6 +44,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     text_bytes: int = 0
     rate: float = 0.0
     half: bool = False
+    factor: float = 5.0
     config: Path | None = None
     drivers: tuple[str, ...] = ()
     writers: int = 0
@@ -62,6 +63,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     verdict: Verdict = Verdict()
     warnings: list[str] = []
     errors: list[str] = []
+    # What was asked of the server and not done, though nothing went wrong.
+    missed: list[str] = []
 
 
 class Scene:
@@ -168,15 +171,22 @@ class Schedule:
 
     def arrive(self, now: float) -> float:
         """Send all that is due; seconds until the next one is."""
+        peers: dict[Peer, None] = {}
         due = self._begin + self._count * self._gap
         while due <= now:
             sender = self._senders[self._count % len(self._senders)]
-            if not sender.peer.ended:
+            if not sender.peer.ended and self.wants(sender):
                 sender.send(due)
-                sender.peer.flush()
+                peers[sender.peer] = None
             self._count += 1
             due = self._begin + self._count * self._gap
+        for peer in peers:
+            peer.flush()
         return due - now
+
+    def wants(self, sender: Sender) -> bool:
+        """Does it send what is due?"""
+        return True
 
 
 class Scenario(Protocol):
@@ -200,7 +210,7 @@ def all_arrived(scene: Scene, lines: list[Line], deliveries_each: int) -> Callab
     traffic = scene.traffic
 
     def arrived() -> bool:
-        if traffic.acknowledged < traffic.sent:
+        if traffic.acknowledged + traffic.refused < traffic.sent:
             return False
         if traffic.delivered < traffic.acknowledged * deliveries_each:
             return False
