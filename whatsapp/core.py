@@ -111,6 +111,7 @@ class Core:
         self.journal = Journal(
             stores.messages,
             scheduler,
+            clock,
             self.metrics,
             look_again=self.rooms.refresh,
             cleared=self._cleared,

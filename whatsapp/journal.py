@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
-from whatsapp.clock import Scheduler
+from whatsapp.clock import Clock, Scheduler
 from whatsapp.errors import Answer, Busy, Internal, Unavailable
 from whatsapp.interfaces import MessageStore
 from whatsapp.metrics import Metrics
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 # A chat that keeps changing under our hands is given up after so many looks.
 LOOKS_MAX = 20
+# What the store takes no sooner than this is refused: its senders would take it for lost, and
+# after an overload all that waited would have to be worked off first.
+WAIT_SECONDS_MAX = 2.0
 
 
 class Unready(Exception):
@@ -54,7 +57,8 @@ class Pending(Protocol):
 
 
 class Journal:
-    """See the head of this file. Above `drafts_max` waiting, `submit` raises `Busy`.
+    """See the head of this file. Above `drafts_max` waiting, or what the store takes in
+    `WAIT_SECONDS_MAX` at the speed of its last full batch, `submit` raises `Busy`.
 
     `look_again(chat)` reads a chat anew. `cleared(chat)`: an append to it had failed, which may
     have happened all the same; what became of it is known here now.
@@ -64,6 +68,7 @@ class Journal:
         self,
         messages: MessageStore,
         scheduler: Scheduler,
+        clock: Clock,
         metrics: Metrics,
         *,
         look_again: Callable[[str], Awaitable[None]],
@@ -73,10 +78,11 @@ class Journal:
     ) -> None:
         self._messages = messages
         self._scheduler = scheduler
+        self._clock = clock
         self._metrics = metrics
         self._look_again = look_again
         self._cleared = cleared
-        self._drafts_max = drafts_max
+        self._drafts_max = self._waiting_max = drafts_max
         self._batch_max = batch_max
         self._waiting: deque[Pending] = deque()
         # Chats of appends that failed, which may have happened all the same.
@@ -97,7 +103,7 @@ class Journal:
         """Store it with the next batch; it hears of it by `settle` or `fail`."""
         if self._closed:
             raise Unavailable("the server is going away; reconnect and send it again")
-        if len(self._waiting) >= self._drafts_max:
+        if len(self._waiting) >= self._waiting_max:
             raise Busy("the server is overloaded; try again in a second", retry_after_ms=1000)
         self._waiting.append(pending)
         if not self._running:
@@ -162,6 +168,7 @@ class Journal:
         return pending.admit()
 
     async def _commit(self, batch: Sequence[Pending], drafts: Sequence[Draft]) -> None:
+        started = self._clock.monotonic()
         try:
             outcomes = await self._messages.append(drafts)
         except Exception as error:  # noqa: BLE001 — each waiting sender must hear of it
@@ -169,6 +176,8 @@ class Journal:
                 self._doubtful[pending.chat] = None
                 _fail(pending, error)
             return
+        if len(batch) >= self._batch_max:
+            self._learn(self._clock.monotonic() - started)
         self._metrics.journal_batch_messages.observe(len(batch))
         stale = [
             pending
@@ -180,6 +189,13 @@ class Journal:
             await self._look(dict.fromkeys(pending.chat for pending in stale))
         else:
             self._looks = 0
+
+    def _learn(self, seconds: float) -> None:
+        """How many may wait, now that a full batch took so long."""
+        batches = WAIT_SECONDS_MAX / seconds if seconds > 0 else self._drafts_max
+        # Never less than a batch: a single slow one must not end what shows the next speed.
+        in_time = self._batch_max * max(1, round(min(batches, self._drafts_max)))
+        self._waiting_max = min(self._drafts_max, in_time)
 
     def _settle(self, pending: Pending, outcome: Outcome) -> bool:
         if isinstance(outcome, Stale):

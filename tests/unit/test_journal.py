@@ -9,8 +9,9 @@ import pytest
 
 from tests.faults.core import METRICS
 from tests.faults.loop import Loop
+from tests.support.clocks import ManualClock
 from whatsapp.errors import Busy, Forbidden, Internal, Unavailable
-from whatsapp.journal import LOOKS_MAX, Journal, Unready
+from whatsapp.journal import LOOKS_MAX, WAIT_SECONDS_MAX, Journal, Unready
 from whatsapp.model import Change, Draft, Duplicate, Stale, Stored
 
 GROUP = "g:01890a5d-ac96-774b-bcce-b302099a8057"
@@ -80,6 +81,7 @@ class Broken(Wish):
 class Desk:
     def __init__(self, **limits):
         self.loop = Loop()
+        self.clock = ManualClock()
         self.store = Store(self.loop)
         self.told = []
         self.looks = []
@@ -88,6 +90,7 @@ class Desk:
         self.journal = Journal(
             cast("Any", self.store),
             self.loop,
+            self.clock,
             METRICS,
             look_again=self.look,
             **limits,
@@ -295,6 +298,46 @@ def test_too_many_are_busy():
         desk.submit("three")
     desk.go_on()
     assert len(desk.ends()) == 3
+
+
+def test_more_than_a_slow_store_takes_in_time_is_busy():
+    desk = Desk(batch_max=2)
+    desk.submit("one")
+
+    def full_batch(seconds):
+        desk.clock.pass_seconds(seconds)
+        desk.loop.resume(0)
+        desk.loop.run()
+
+    desk.submit("two", "three", "four", "five", "six")
+    full_batch(9.0)  # not full: says nothing of how fast it can be
+    assert desk.store.batches[-1] == ["two", "three"]
+    desk.submit(*"abcdefg")
+    full_batch(WAIT_SECONDS_MAX / 2)
+    # Two batches fit the time: four wait already, and more.
+    with pytest.raises(Busy):
+        desk.submit("late")
+    full_batch(10 * WAIT_SECONDS_MAX)
+    full_batch(0.0)
+    # It is quick again: so is what may wait.
+    desk.submit(*(f"more-{n}" for n in range(90)))
+    desk.go_on()
+    assert "stored more-89 103" in desk.told
+
+
+def test_a_slow_store_still_gets_full_batches():
+    desk = Desk(batch_max=2)
+    desk.submit(*"abcde")
+    for _ in range(3):
+        desk.clock.pass_seconds(50.0)
+        desk.loop.resume(0)
+        desk.loop.run()
+    desk.submit("f")
+    desk.submit("g", "h")
+    with pytest.raises(Busy):
+        desk.submit("i")
+    desk.go_on()
+    assert desk.told[-1] == "stored h 8"
 
 
 def test_a_closed_journal_ends_what_it_has_and_takes_nothing_more(desk):
