@@ -170,14 +170,16 @@ def linked(target: Target) -> int:
     return int(found[1]) if found else 0
 
 
-def until_quiet(process: Measured, seconds_max: float) -> bool:
-    """Wait until the server has next to nothing to do, such as indexing; whether it has not."""
+def until_quiet(process: Measured, seconds_max: float, quiet_seconds: float = 2.0) -> bool:
+    """Wait until the server had next to nothing to do for so long; whether it has not.
+
+    The indexer rests as long as it has worked: where others use the machine, a rest is long.
+    """
     end = time.monotonic() + seconds_max
-    pause = 0.7
     while time.monotonic() < end:
         before = process.cpu_seconds()
-        time.sleep(pause)
-        if process.cpu_seconds() - before < QUIET_SHARE * pause:
+        time.sleep(quiet_seconds)
+        if process.cpu_seconds() - before < QUIET_SHARE * quiet_seconds:
             return True
     return False
 
