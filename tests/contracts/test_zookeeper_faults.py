@@ -218,9 +218,7 @@ async def test_a_slow_connection_is_slow_and_right(open_directory, settings, zoo
         proxy.delay_seconds = 0.05
         users = [f"user{number}" for number in range(1000)]
         async with open_directory(replace(settings, hosts=proxy.hosts), ONE) as one:
-            await asyncio.gather(
-                *(one.announce([user]) for user in users), return_exceptions=True
-            )
+            await asyncio.gather(*(one.announce([user]) for user in users), return_exceptions=True)
             # On a busy machine it may seem away for a moment; every wish is kept all the same.
             await becomes(lambda: located(one, users), {user: ["one"] for user in users})
             await soon(one.healthy)
