@@ -90,13 +90,16 @@ async def tokens_of_sloth(server: Server) -> list[str]:
 
 
 async def restarted_under_load(server: Server, tokens: list[str]) -> None:
+    ends = []
     for _ in range(RESTARTS):
         async with stalled(server.url, tokens):
             await asyncio.sleep(LOAD_SECONDS)
             began = time.monotonic()
             assert await server.terminate() == 0
-            assert time.monotonic() - began < END_SECONDS_MAX
+            ends.append(time.monotonic() - began)
+            assert ends[-1] < END_SECONDS_MAX
             await server.restart()
+    print(f"{RESTARTS} restarts with {STALLED} stalled clients, ended in {max(ends):.1f} s at most")
 
 
 async def until_there(got: list[list[int]], wanted: list[list[int]]) -> None:

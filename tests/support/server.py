@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -101,16 +101,24 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 class Server:
-    """`whatsapp serve` as a process of its own, on one data folder for all of its lives."""
+    """`whatsapp serve` as a process of its own, on one data folder for all of its lives.
+
+    `program`: what Python runs, where it is not `-m whatsapp` itself.
+    """
 
     def __init__(
-        self, data: Path, *flags: str, environment: Mapping[str, str] | None = None
+        self,
+        data: Path,
+        *flags: str,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "whatsapp"),
     ) -> None:
         self.data = data
         self.url = ""
         self.ready_seconds = 0.0
         self.said: list[str] = []
         self._flags = flags
+        self._program = program
         self._environment = {
             **os.environ,
             "WHATSAPP_AUTH_PASSWORD_MEMORY_KIB": str(WEAK_HASHES_KIB),
@@ -142,7 +150,8 @@ class Server:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "whatsapp", "serve", "--port", "0", "--data", str(self.data)),
+                *self._program,
+                *("serve", "--port", "0", "--data", str(self.data)),
                 *self._flags,
                 stdout=PIPE,
                 stderr=log,
