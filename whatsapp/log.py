@@ -46,8 +46,23 @@ def setup(level: str, form: str, stream: IO[str] | None = None) -> None:
     logging.captureWarnings(capture=True)
     # What is a line per request there is a counter here.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(unquoted)
     if level != "debug":
         logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def unquoted(record: logging.LogRecord) -> bool:
+    """What is no HTTP, or not packed as it says, is the peer's fault: one line.
+
+    aiohttp logs a traceback for it that quotes the peer, a token in a broken header too.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    kind = type(error)
+    if kind.__module__.startswith("aiohttp.http") or kind.__name__ == "RequestPayloadError":
+        record.msg, record.args = "request refused error=%s", (kind.__name__,)
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.exc_info = record.exc_text = None
+    return logging.getLogger().isEnabledFor(record.levelno)
 
 
 class SessionLog(logging.LoggerAdapter[logging.Logger]):

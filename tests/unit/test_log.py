@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 
+from tests.support.server import serving
 from whatsapp import log
 
 
@@ -21,6 +26,7 @@ def _logging_as_before() -> Iterator[None]:
     root.handlers[:], root.level = handlers, level
     for name, before in quiet.items():
         logging.getLogger(name).setLevel(before)
+    logging.getLogger("aiohttp.server").removeFilter(log.unquoted)
     logging.captureWarnings(capture=False)
 
 
@@ -168,4 +174,24 @@ def test_a_traceback_stands_below_its_text_line_and_inside_its_object():
 def test_there_is_no_line_for_each_request():
     written = Written("text", "info")
     logging.getLogger("aiohttp.access").info("GET / 200")
+    assert written.lines() == []
+
+
+async def test_broken_http_is_one_line_and_quotes_nobody():
+    app = web.Application()
+    async with serving(app) as url:
+        written = Written("text")
+        address = urlsplit(url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret-1\x7f\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.0 400")
+        writer.close()
+        await writer.wait_closed()
+    assert [line.partition(" INFO ")[2].split() for line in written.lines()] == [
+        ["aiohttp.server", "request", "refused", "error=BadHttpMessage"]
+    ]
+    # Where such lines are not wanted, this one is not either.
+    written = Written("text", "warning")
+    error = BadHttpMessage("secret-2")
+    logging.getLogger("aiohttp.server").error("failed", exc_info=error)
     assert written.lines() == []
