@@ -12,10 +12,13 @@ EXTRAS := $(NODE)/.ready $(CHECKS)/.ready $(BUILT)/ferretdb $(BUILT)/compose
 PYTHON ?=
 ARGS   ?=
 SEEDS  ?= 1000
+INPUTS ?= 100000
+MINUTES ?= 1
+INSTANCES ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test check lint types layers format cover fuzz bench services cluster lock clean
+.PHONY: help setup run test check lint types layers format cover fuzz torture bench services cluster lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -48,8 +51,12 @@ cover: setup $(EXTRAS) ## run the tests and show the lines and branches they mis
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage report
 
-fuzz: setup ## run the seeded world: `make fuzz SEEDS=10000`
+fuzz: setup ## seeded worlds, then nonsense for a real server: `make fuzz SEEDS=10000 INPUTS=1000000`
 	$(BIN)/python -m tests.faults.fuzz --seeds $(SEEDS)
+	$(BIN)/python -m tests.faults.nonsense --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
+
+torture: setup ## a crowd on a real server, and one fault after the other: `make torture MINUTES=5`
+	@$(BIN)/python -m tests.faults.torture --minutes $(MINUTES) --instances $(INSTANCES) $(if $(SEED),--seed $(SEED))
 
 bench: setup ## measure a server on this machine
 	@if $(BIN)/whatsapp bench --help >/dev/null 2>&1; then exec $(BIN)/whatsapp bench $(ARGS); \

@@ -42,6 +42,7 @@ class Pipe:
         sock = socket.socket()
         if self._stalled:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
         host, port = str(self._to.hostname), int(self._to.port or 80)
         async with asyncio.timeout(HANDSHAKE_SECONDS):
@@ -65,11 +66,14 @@ class Pipe:
 
     def say(self, data: bytes) -> None:
         """Frames, ready made; they wait in memory if the server does not take them."""
-        self._writer.write(data)
+        if self.open and not self._writer.is_closing():
+            self._writer.write(data)
 
     async def wait(self, kind: str, count: int = 1, seconds: float = 30.0) -> None:
         async with asyncio.timeout(seconds):
             while self.counts[kind] < count:
+                if not self.open:
+                    raise TimeoutError("the connection has ended")
                 self.news.clear()
                 await self.news.wait()
 
@@ -94,6 +98,7 @@ class Pipe:
                 self._acknowledge()
                 self.news.set()
         self.open = False
+        self._writer.transport.abort()
         self.news.set()
 
     def _take(self, buffer: bytearray) -> int:
