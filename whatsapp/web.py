@@ -264,6 +264,7 @@ def application(
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     app = web.Application(middlewares=[rest.problems], client_max_size=rest.BODY_BYTES_MAX)
+    app.on_response_prepare.append(_with_headers)
     app.router.add_routes(
         [
             web.get("/v1/ws", door.handle, allow_head=False),
@@ -276,6 +277,13 @@ def application(
         ]
     )
     return app
+
+
+async def _with_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Whatever is answered is kept by nobody and taken for nothing else, unless it says so."""
+    if not isinstance(response, web.WebSocketResponse):
+        for name, value in rest.HEADERS.items():
+            response.headers.setdefault(name, value)
 
 
 def _line(guest: Guest) -> SessionLog:
