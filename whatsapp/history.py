@@ -77,10 +77,13 @@ class Histories:
         the newest entries; a block that is older than those has nothing left to tell.
         """
         relations = room.relations
-        if relations is None or room.peer(user) not in relations.blockers:
+        if relations is None:
             return room.head
+        # Read whether there is a block or not, or the time that it takes would tell.
         wish = Page(chat=room.chat, before=room.head + 1, limit=HISTORY_MAX)
         [entries] = await self._messages.pages([wish])
+        if room.peer(user) not in relations.blockers:
+            return room.head
         hidden = [entry.seq for entry in entries if entry.hidden and entry.sender == user]
         return hidden[0] - 1 if hidden else room.head
 
