@@ -256,7 +256,8 @@ async def test_the_number_of_blocks_is_limited(world, monkeypatch):
 async def test_accounts_come_from_memory_until_they_are_forgotten(world):
     first = await world.accounts.find(["ann", "bob", "nobody"])
     assert set(first) == {"ann", "bob"}
-    await world.stores.accounts.update(Account(user="ann", name="Elsewhere"))
+    elsewhere = Account(user="ann", name="Elsewhere")
+    assert await world.stores.accounts.update(first["ann"], elsewhere)
     assert await world.accounts.find(["ann"]) == {"ann": first["ann"]}
     world.accounts.forget("ann")
     assert (await world.accounts.find(["ann"]))["ann"].name == "Elsewhere"
