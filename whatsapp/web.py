@@ -152,7 +152,9 @@ class Door:
     def _leave(self, guest: Guest) -> None:
         session, connection = guest.session, guest.connection
         if guest.address:
+            # Its hello may still wait for the store: it is not to be counted out twice.
             self._uncount_opening(guest.address)
+            guest.address = ""
         del self._guests[guest.number % BEAT_PARTS][guest.number]
         session.state = State.CLOSED
         self._ended(session)

@@ -156,6 +156,39 @@ async def test_limit_of_one_address(tmp_path: Path) -> None:
         third.close()
 
 
+async def test_who_goes_while_its_hello_waits_for_the_store_is_counted_out_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with place(tmp_path) as here:
+        alice = await here.peer("alice")
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        begin = here.app.positions.begin
+
+        async def slowly(*arguments: Any, **named: Any) -> None:
+            begun.set()
+            await go_on.wait()
+            await begin(*arguments, **named)
+
+        here.app.positions.begin = slowly  # type: ignore[method-assign]
+        waiting = Stalled(here.server.url)
+        await waiting.connect()
+        await alice.open()
+        await alice.hello()
+        await begun.wait()
+        # As where a write finds that the peer is gone: nothing is read meanwhile.
+        [gone] = [one for one in here.app.door._all() if one.session.user == "alice"]
+        gone.connection.abort()
+        await until(lambda: len(here.app.door) == 1)
+        await alice.drop()
+        go_on.set()
+        await asyncio.sleep(0.05)
+        # The one that still says nothing is counted.
+        assert (here.app.door._opening_count, here.app.door._opening) == (1, {"127.0.0.1": 1})
+        waiting.close()
+        await until(lambda: here.app.door._opening_count == 0)
+        assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+
+
 async def test_limit_in_all(tmp_path: Path) -> None:
     limits = {"unauthenticated_connections_max": 1, "trusted_proxies": ["127.0.0.1"]}
     async with place(tmp_path, server=limits) as here:
