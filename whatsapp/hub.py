@@ -105,23 +105,36 @@ class Hub:
     def follow(self, room: Room, entry: Entry, change: Change | None) -> list[str]:
         """An entry that may change its chat is committed: the room follows, and all hear of it.
 
-        Who joins by it sees it first, who leaves by it sees it last. Its readers.
+        Who joins by it sees it first, who leaves by it sees it last. Its readers. Where a look at
+        the store was quicker, those who are members by now read it there.
         """
         readers = list(room.active())
+        overtaken = entry.seq <= room.head
         room.committed(entry, change)
-        if change is not None:
-            for user, _ in change.joins:
-                readers.append(user)
-                for session in self.of(user):
-                    # Unless it was read from the log already.
-                    if session.position(entry.chat) < entry.seq:
-                        session.begin(entry.chat, entry.seq - 1)
-        self.deliver(entry, readers, origin=None)
-        if change is not None:
-            for user in change.leaves:
-                for session in self.of(user):
-                    session.leave(entry.chat)
+        if change is None:
+            self.deliver(entry, readers, origin=None)
+            return readers
+        joins = [user for user, _ in change.joins]
+        readers = list(dict.fromkeys((*readers, *joins, *change.leaves)))
+        if overtaken:
+            self.grown(room)
+        else:
+            self._begin(entry, joins)
+            self.deliver(entry, readers, origin=None)
+            self._leave(entry, change.leaves)
         return readers
+
+    def _begin(self, entry: Entry, joins: Iterable[str]) -> None:
+        for user in joins:
+            for session in self.of(user):
+                # Unless it was read from the log already.
+                if session.position(entry.chat) < entry.seq:
+                    session.begin(entry.chat, entry.seq - 1)
+
+    def _leave(self, entry: Entry, leaves: Iterable[str]) -> None:
+        for user in leaves:
+            for session in self.of(user):
+                session.leave(entry.chat)
 
     def grown(self, room: Room) -> None:
         """The log has entries that were not delivered: whoever may see them reads them there."""

@@ -8,7 +8,7 @@ from tests.support.clocks import ManualClock
 from tests.support.world import Peer
 from whatsapp import wire
 from whatsapp.hub import Hub
-from whatsapp.model import Chat, Entry, Member
+from whatsapp.model import Change, Chat, Entry, Member, Role
 from whatsapp.room import Room
 from whatsapp.session import Flusher, Session, State
 
@@ -138,6 +138,20 @@ def test_what_was_not_delivered_is_read_from_the_log(told):
     assert told.woken == [ann, bob]
     assert ann.behind == {CHAT}
     assert cid.position(CHAT) == 0
+
+
+def test_a_change_that_a_look_at_the_store_has_overtaken_is_read_there(told):
+    ann, bob = told.join("ann"), told.join("bob")
+    members = {"ann": Member(user="ann", joined=1), "bob": Member(user="bob", joined=1, left=2)}
+    room = Room(Chat(chat="g:tea", head=2, epoch=2, members=members))
+    bob.behind.add("g:tea")
+    created = Entry(chat="g:tea", seq=1, id="id-00000001", sender="ann", time_ms=5, kind="created")
+    joined = Change(joins=(("ann", Role.OWNER), ("bob", Role.MEMBER)))
+    assert set(told.hub.follow(room, created, joined)) == {"ann", "bob"}
+    left = Entry(chat="g:tea", seq=2, id="id-00000002", sender="bob", time_ms=5, kind="left")
+    assert set(told.hub.follow(room, left, Change(leaves=("bob",)))) == {"ann", "bob"}
+    assert (ann.behind, bob.behind, bob.position("g:tea")) == ({"g:tea"}, set(), 0)
+    assert told.frames(bob) == []
 
 
 def test_a_frame_is_told_to_all_sessions_of_a_user_but_one(told):
