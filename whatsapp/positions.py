@@ -81,7 +81,8 @@ class Positions:
             self._learn(position)
         for chat in [*left, *(position.chat for position in positions)]:
             room = self._rooms.get(chat)
-            if room is not None and (room.stale or chat in left):
+            # One that it was removed from is left at once: its window may be full of that chat.
+            if chat in left or (room is not None and room.stale):
                 await self._rooms.refresh(chat)
         if session.state is not State.LIVE:
             return

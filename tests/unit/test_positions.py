@@ -73,3 +73,17 @@ def test_a_room_that_nobody_followed_is_read_anew_at_a_connect(fleet):
     cid = fleet["b"].connect("cid")
     fleet.run()
     assert cid.texts()[-1] == "he is gone"
+
+
+def test_a_group_that_it_was_removed_from_does_not_fill_its_window_for_ever(fleet):
+    world = fleet["b"]
+    bob = world.connect("bob")
+    bob.session._window = 2
+    chat = fleet["a"].group("ann", "bob")
+    fleet.run()
+    assert bob.session.room_left == 0
+    world.core.rooms._rooms.clear()
+    fleet["a"].do(fleet["a"].core.groups.remove(Actor("ann", "x"), chat, "bob"))
+    fleet.net.under_way.clear()
+    look(fleet, "b", bob)
+    assert bob.session.room_left == 2
