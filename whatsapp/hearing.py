@@ -35,6 +35,7 @@ from whatsapp.interfaces import Directory
 from whatsapp.looks import Looks
 from whatsapp.metrics import Metrics
 from whatsapp.model import pair
+from whatsapp.receipts import direct_receipt
 from whatsapp.room import Room, Rooms
 from whatsapp.routes import Post
 from whatsapp.session import Session
@@ -167,36 +168,46 @@ class Hearing:
                 self._looks.chat(chat)
 
     def _receipted(self, name: str, hint: Receipted) -> None:
+        """Told by way of the room, as to an author who connects: so none goes backward."""
         room = self._rooms.get(hint.chat)
         if room is not None:
-            self._show_receipt(room, hint)
-        elif any(map(self._hub.online, hint.authors)):
-            # What a connecting author is told comes of the room, too: neither goes backward.
+            _learn(room, hint)
+        if not any(map(self._hub.online, hint.authors)):
+            return
+        if room is None or (room.relations is None and not room.group):
             self._scheduler.spawn(self._receipted_later(hint))
+        else:
+            self._show_receipt(room, hint)
 
     async def _receipted_later(self, hint: Receipted) -> None:
         try:
-            room = (await self._rooms.load([hint.chat])).get(hint.chat)
+            room = await self._rooms.ready(hint.chat, hint.reader)
         except Answer:
             return  # a receipt is a courtesy: the next one tells the same and more
-        if room is not None:
-            self._show_receipt(room, hint)
+        _learn(room, hint)
+        self._show_receipt(room, hint)
 
     def _show_receipt(self, room: Room, hint: Receipted) -> None:
-        received, read = hint.received, hint.read
-        if hint.reader in room.members:
-            room.learn(hint.reader, received, read)
-            received = room.received[hint.reader]
-            read = room.read[hint.reader] if read else 0
-        frame = encode(Receipt(hint.chat, hint.reader, received, read))
-        for author in hint.authors:
-            self._hub.tell(author, frame)
+        reader = hint.reader
+        if room.group:
+            # Of a reader who has just joined, nothing may be known here but this.
+            received = max(hint.received, room.received.get(reader, 0))
+            read = max(hint.read, room.read.get(reader, 0))
+            frame: bytes | None = encode(Receipt(room.chat, reader, received, read))
+        else:
+            frame = direct_receipt(room, reader)
+        if frame is not None:
+            self._hub.tell_all((user for user in hint.authors if _is_in(room, user)), frame)
 
     def _moved(self, name: str, hint: Moved) -> None:
-        room = self._rooms.get(hint.chat)
-        if room is not None and hint.user in room.members:
-            room.learn(hint.user, hint.received, hint.read)
-        self._hub.tell(hint.user, encode(Cursor(hint.chat, hint.received, hint.read)))
+        room, user = self._rooms.get(hint.chat), hint.user
+        received, read = hint.received, hint.read
+        if room is not None:
+            if not _is_in(room, user):
+                return
+            room.learn(user, received, read)
+            received, read = room.received[user], room.read[user]
+        self._hub.tell(user, encode(Cursor(hint.chat, received, read)))
 
     def _typed(self, name: str, hint: Typed) -> None:
         room = self._rooms.get(hint.chat)
@@ -226,6 +237,17 @@ class Hearing:
 
     def _bye(self, name: str, hint: Bye) -> None:
         self.leaving.add(name)
+
+
+def _learn(room: Room, hint: Receipted) -> None:
+    if hint.reader in room.members:
+        room.learn(hint.reader, hint.received, hint.read)
+
+
+def _is_in(room: Room, user: str) -> bool:
+    """Others may not have heard yet that it was removed here."""
+    member = room.members.get(user)
+    return member is not None and member.active
 
 
 def here(session: Session, *, answer: bool = False) -> Here:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support.fleet import Fleet
-from whatsapp.hints import Grown, pack
+from whatsapp import wire
+from whatsapp.hints import Grown, Moved, Receipted, pack
 from whatsapp.model import Actor
 
 CHAT = "ann:bob"
@@ -65,3 +66,55 @@ def test_a_chat_that_has_grown_is_told_also_where_it_was_read_for_something_else
     fleet["b"].core.cluster.heard("a", [pack(Grown((CHAT,)))])
     fleet.run()
     assert bob.texts() == ["hello"]
+
+
+def heard(fleet, name, *hints):
+    """This instance hears them from the other one."""
+    fleet[name].core.cluster.heard("a" if name == "b" else "b", [pack(hint) for hint in hints])
+    fleet.run()
+
+
+def test_receipts_and_cursors_are_not_told_to_who_was_removed(fleet):
+    bob = fleet["b"].connect("bob")
+    chat = fleet["a"].group("ann", "bob", "cid")
+    fleet["b"].send(bob, chat, "hello")
+    fleet["b"].do(fleet["b"].core.groups.remove(Actor("ann", "x"), chat, "bob"))
+    fleet.run()
+    bob.take()
+    heard(fleet, "b", Receipted(chat, "ann", 3, 0, ("bob",)), Moved(chat, "bob", 3, 3))
+    assert bob.take(wire.Receipt, wire.Cursor) == []
+
+
+def test_a_receipt_that_knows_less_does_not_take_reading_back(fleet):
+    ann = fleet["a"].connect("ann")
+    fleet["a"].send(ann, CHAT, "hello")
+    heard(
+        fleet, "a", Receipted(CHAT, "bob", 1, 1, ("ann",)), Receipted(CHAT, "bob", 1, 0, ("ann",))
+    )
+    assert [receipt.read for receipt in ann.take(wire.Receipt)] == [1, 1]
+
+
+def test_a_receipt_of_a_reader_who_is_not_known_here_yet_says_what_it_was_told(fleet):
+    bob = fleet["b"].connect("bob")
+    chat = fleet["a"].group("ann", "bob")
+    fleet.run()
+    heard(fleet, "b", Receipted(chat, "cid", 4, 3, ("bob",)))
+    [receipt] = bob.take(wire.Receipt)
+    assert (receipt.received, receipt.read) == (4, 3)
+
+
+def test_a_receipt_is_not_told_to_whom_the_reader_blocks(fleet):
+    ann = fleet["a"].connect("ann")
+    fleet["a"].send(ann, CHAT, "hello")
+    fleet["a"].do(fleet["a"].core.people.block(Actor("bob", "x"), "ann"))
+    heard(fleet, "a", Receipted(CHAT, "bob", 1, 0, ("ann",)))
+    assert ann.take(wire.Receipt) == []
+
+
+def test_a_cursor_from_an_instance_that_knows_less_does_not_move_back(fleet):
+    bob = fleet["b"].connect("bob")
+    for text in ("one", "two"):
+        fleet["a"].post("ann", "bob", text)
+    fleet.run()
+    heard(fleet, "b", Moved(CHAT, "bob", 2, 2), Moved(CHAT, "bob", 2, 1))
+    assert [cursor.read for cursor in bob.take(wire.Cursor)] == [2, 2]
