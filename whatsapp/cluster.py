@@ -175,8 +175,7 @@ class Cluster:
         if self._met.get(name) == epoch:
             # It may use its old end of the link for a moment: each side tells the other.
             self._post.missed_all(name)
-            self.effects.forget_all()
-            self._looks.everywhere()
+            self._missed()
         self._met[name] = epoch
         offset_ms = self._post.links.offset_ms(name)
         if abs(offset_ms) > CLOCKS_APART_MS_MAX:
@@ -195,6 +194,7 @@ class Cluster:
             self._hearing.leaving.discard(name)
             return
         self.effects.forget_all()
+        self.effects.elsewhere()
         self._looks.everywhere_at(self._clock.monotonic() + LOST_SECONDS)
 
     def tick(self) -> None:
@@ -216,6 +216,12 @@ class Cluster:
         self._mind_if_deaf()
         self._post.tick()
         self._looks.tick()
+
+    def _missed(self) -> None:
+        """Anything may have been told that was not heard here."""
+        self.effects.forget_all()
+        self.effects.elsewhere()
+        self._looks.everywhere()
 
     def _directory_changed(self) -> None:
         self._to_learn = True

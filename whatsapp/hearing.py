@@ -60,7 +60,7 @@ class Effects(Protocol):
         ...
 
     def elsewhere(self) -> None:
-        """Who is online on other instances may be another."""
+        """Whom others show, and how, may be another."""
         ...
 
     async def look_again(self, session: Session) -> None:
@@ -157,6 +157,7 @@ class Hearing:
     def _grown(self, name: str, hint: Grown) -> None:
         if hint.chats is None:
             self._effects.forget_all()
+            self._effects.elsewhere()
             self._looks.everywhere()
             return
         for chat in hint.chats:

@@ -101,10 +101,10 @@ class Presences:
                 self._scheduler.spawn(self._tell(session, list(session.watching)))
 
     def elsewhere(self) -> None:
-        """Other instances came or went: whoever is not here may be online there, or no more."""
+        """What others told may not have been heard: who came or went there, or hides itself now."""
+        self._refreshes += 1
         for user in self._watchers:
-            if not self._hub.online(user):
-                self._changed_elsewhere(user)
+            self._changed_elsewhere(user)
 
     def tick(self) -> None:
         """Tell what has changed; end what nobody types any more; write when users were seen."""

@@ -8,7 +8,7 @@ from tests.support.fleet import Fleet
 from tests.support.world import FAIL_AFTER, FAIL_BEFORE, Peer
 from whatsapp import wire
 from whatsapp.hints import Came, Grown, Here, Receipted, Said, Typed, pack, unpack
-from whatsapp.model import Actor, direct_chat
+from whatsapp.model import Actor, Visibility, direct_chat
 from whatsapp.resources import PrivacyChange, ProfileChange
 
 CHAT = direct_chat("ann", "bob")
@@ -446,3 +446,19 @@ def test_which_instances_live_is_asked_for_also_where_nobody_told(fleet):
     for _ in range(60):
         fleet.tick()
     assert "d" in [instance.name for instance in known.known]
+
+
+def test_who_hides_itself_unheard_is_hidden_once_it_was_missed(fleet):
+    ann = fleet["b"].connect("ann")
+    fleet["b"].connect("bob")
+    fleet["b"].say(ann, wire.Watch(["bob"]))
+    fleet.tick()
+    assert [shown.online for shown in ann.take(wire.Presence)] == [True]
+    fleet.net.full.add("b")
+    nobody = ProfileChange(privacy=PrivacyChange(last_seen=Visibility.NOBODY))
+    fleet["a"].do(fleet["a"].core.people.change(Actor("bob", "x"), nobody))
+    fleet.tick()
+    assert ann.take(wire.Presence) == []
+    fleet.net.full.clear()
+    quiet(fleet)
+    assert [shown.online for shown in ann.take(wire.Presence)] == [False]
