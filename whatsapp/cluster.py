@@ -100,6 +100,7 @@ class Cluster:
         self._was_healthy = True
         self._forgotten_at = 0.0
         self._deaf_looked_at = clock.monotonic()
+        self._was_deaf = False
         directory.on_change(self._directory_changed)
 
     def waiting(self) -> dict[str, int]:
@@ -253,12 +254,17 @@ class Cluster:
         now = self._clock.monotonic()
         if len(self._post.links.names()) >= len(self._live) - 1:
             self._deaf_looked_at = now
+            if self._was_deaf:
+                # Only now each hears what the other says of the devices that are there.
+                self._was_deaf = False
+                self._missed()
             return
         if now - self._forgotten_at >= DEAF_FORGET_SECONDS:
             self._forgotten_at = now
             self.effects.forget_all()
         if now - self._deaf_looked_at >= DEAF_LOOK_SECONDS:
             self._deaf_looked_at = now
+            self._was_deaf = True
             self._looks.everywhere()
 
     def _announce_soon(self, session: Session) -> None:

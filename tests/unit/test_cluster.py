@@ -448,6 +448,18 @@ def test_which_instances_live_is_asked_for_also_where_nobody_told(fleet):
     assert "d" in [instance.name for instance in known.known]
 
 
+def test_two_that_are_linked_late_say_which_devices_they_have(fleet):
+    first = fleet["a"].connect("ann")
+    fleet.net.cut.add(frozenset("ab"))  # not yet linked: nothing is lost that anybody noticed
+    fleet["b"].connect("ann")
+    for _ in range(100):
+        fleet.tick()
+    assert code_of(first) == 0
+    fleet.net.cut.clear()
+    fleet.tick()
+    assert code_of(first) == wire.CLOSE_REPLACED
+
+
 def test_who_hides_itself_unheard_is_hidden_once_it_was_missed(fleet):
     ann = fleet["b"].connect("ann")
     fleet["b"].connect("bob")
