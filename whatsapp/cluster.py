@@ -226,6 +226,8 @@ class Cluster:
 
     def _directory_changed(self) -> None:
         self._to_learn = True
+        if not self._directory.healthy():
+            self._was_healthy = False  # also where it is back before the next tick
 
     async def _learn(self) -> None:
         """Which instances live now?"""

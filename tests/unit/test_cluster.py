@@ -474,3 +474,17 @@ def test_who_hides_itself_unheard_is_hidden_once_it_was_missed(fleet):
     fleet.net.full.clear()
     quiet(fleet)
     assert [shown.online for shown in ann.take(wire.Presence)] == [False]
+
+
+def test_a_directory_that_is_back_before_anybody_looked_was_away_all_the_same(fleet, monkeypatch):
+    ann, bob = fleet["a"].connect("ann"), fleet["b"].connect("bob")
+    quiet(fleet, ann, bob)
+    directory = fleet["b"].core.directory
+    with monkeypatch.context() as patch:
+        patch.setattr(directory, "healthy", lambda: False)
+        fleet.board.tell_of_instances()
+    fleet["a"].send(ann, CHAT, "one")
+    fleet.run(drop=lambda data: isinstance(unpack(data), Said))  # a has an old answer
+    for _ in range(3):
+        fleet.tick()
+    assert bob.texts() == ["one"]
