@@ -94,6 +94,7 @@ class Cluster:
         self._metrics = metrics
         self._live: dict[str, Instance] = {}
         self._met: dict[str, int] = {}  # the epoch with which an instance was last linked
+        self._astray: set[str] = set()  # lost without goodbye, and not linked since
         self._arrived: list[Session] = []
         self._to_learn = True
         self._learned_at = clock.monotonic()
@@ -170,13 +171,19 @@ class Cluster:
     # --- instances come and go -------------------------------------------------------
 
     def linked(self, name: str) -> None:
-        """A link is there. The same run of it as before: neither side has heard the other."""
+        """A link is there. The same run of it as before: neither side has heard the other.
+
+        Also another run may have gone on before, for others or for itself alone, unheard here.
+        """
         epoch = self._post.links.epoch(name)
         self._hearing.leaving.discard(name)
         if self._met.get(name) == epoch:
             # It may use its old end of the link for a moment: each side tells the other.
             self._post.missed_all(name)
             self._missed()
+        elif name in self._astray:
+            self._missed()
+        self._astray.discard(name)
         self._met[name] = epoch
         offset_ms = self._post.links.offset_ms(name)
         if abs(offset_ms) > CLOCKS_APART_MS_MAX:
@@ -194,6 +201,7 @@ class Cluster:
         if name in self._hearing.leaving:
             self._hearing.leaving.discard(name)
             return
+        self._astray.add(name)
         self.effects.forget_all()
         self.effects.elsewhere()
         self._looks.everywhere_at(self._clock.monotonic() + LOST_SECONDS)

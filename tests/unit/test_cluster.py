@@ -488,3 +488,23 @@ def test_a_directory_that_is_back_before_anybody_looked_was_away_all_the_same(fl
     for _ in range(3):
         fleet.tick()
     assert bob.texts() == ["one"]
+
+
+def test_what_a_lost_instance_did_before_its_end_is_looked_for_when_its_next_run_is_there(fleet):
+    bob = fleet["b"].connect("bob")
+    quiet(fleet, bob)
+    fleet.cut("a", "b")
+    fleet.board.instances.pop("a")  # nor does the directory know of it
+    fleet.board.tell_of_instances()
+    for _ in range(20):
+        fleet.tick()
+    fleet["a"].post("ann", "bob", "one")
+    fleet["a"].loop.run()
+    fleet.worlds.pop("a").loop.kill()
+    for _ in range(50):
+        fleet.tick()
+    assert bob.texts() == []
+    fleet.net.cut.clear()
+    fleet.start("a", epoch=2)
+    fleet.tick()
+    assert bob.texts() == ["one"]
