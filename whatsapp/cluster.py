@@ -166,7 +166,7 @@ class Cluster:
 
     def bye(self) -> None:
         """Going away: nobody needs to look for what we may not have told."""
-        self._post.to_all(Bye())
+        self._post.to_all(Bye(), lasting=False)
 
     # --- instances come and go -------------------------------------------------------
 
@@ -290,7 +290,7 @@ class Cluster:
         """Tell the other instances of these users which device is where now."""
         sessions = [session for session in sessions if session.state is not State.CLOSED]
         users = {session.user for session in sessions}
-        self._post.to_all(Came(tuple(users)))
+        self._post.to_all(Came(tuple(users)), lasting=False)
         places = await self._post.locate(users)
         if not places:
             return

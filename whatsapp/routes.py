@@ -160,9 +160,10 @@ class Post:
             elif chat:
                 self._miss(name, chat)
 
-    def to_all(self, hint: Hint) -> None:
+    def to_all(self, hint: Hint, *, lasting: bool = True) -> None:
+        """`lasting`: one that is not linked yet has to know it too, and will look at everything."""
         message = pack(hint)
-        for name in tuple(self.links.names()):
+        for name in self._everywhere() if lasting else tuple(self.links.names()):
             if self.links.send(name, message):
                 self.metrics.hints_sent.value += 1
             else:

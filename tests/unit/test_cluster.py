@@ -508,3 +508,13 @@ def test_what_a_lost_instance_did_before_its_end_is_looked_for_when_its_next_run
     fleet.start("a", epoch=2)
     fleet.tick()
     assert bob.texts() == ["one"]
+
+
+def test_what_changes_while_two_are_being_linked_is_read_anew_once_they_are(fleet):
+    fleet["b"].connect("ann")
+    fleet["b"].do(fleet["b"].core.accounts.blocks("bob"))
+    fleet.net.cut.add(frozenset("ab"))
+    fleet["a"].do(fleet["a"].core.people.block(Actor("bob", "x"), "ann"))
+    fleet.net.cut.clear()
+    fleet.tick()
+    assert fleet["b"].do(fleet["b"].core.accounts.blocks("bob")) == {"ann"}
