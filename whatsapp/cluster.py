@@ -289,7 +289,7 @@ class Cluster:
     async def _announce(self, sessions: Sequence[Session]) -> None:
         """Tell the other instances of these users which device is where now."""
         sessions = [session for session in sessions if session.state is not State.CLOSED]
-        users = {session.user for session in sessions}
+        users = dict.fromkeys(session.user for session in sessions)  # in the same order each run
         self._post.to_all(Came(tuple(users)), lasting=False)
         places = await self._post.locate(users)
         if not places:

@@ -518,3 +518,12 @@ def test_what_changes_while_two_are_being_linked_is_read_anew_once_they_are(flee
     fleet.net.cut.clear()
     fleet.tick()
     assert fleet["b"].do(fleet["b"].core.accounts.blocks("bob")) == {"ann"}
+
+
+def test_who_came_is_told_in_the_order_of_coming(fleet):
+    names = ("cid", "ann", "bob")
+    sessions = [fleet["b"].connect(name).session for name in names]
+    fleet.net.sent.clear()
+    fleet["b"].do(fleet["b"].core.cluster._announce(sessions))
+    told = [hint.users for _, _, data in fleet.net.sent if isinstance(hint := unpack(data), Came)]
+    assert told == [names, names]
