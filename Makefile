@@ -52,7 +52,7 @@ cover: setup $(EXTRAS) ## run the tests and show the lines and branches they mis
 	$(BIN)/coverage report
 
 fuzz: setup ## seeded worlds, then nonsense for a real server: `make fuzz SEEDS=10000 INPUTS=1000000`
-	$(BIN)/python -m tests.faults.fuzz --seeds $(SEEDS)
+	$(BIN)/python -m tests.faults.fuzz --seeds $(SEEDS) --instances $(INSTANCES)
 	$(BIN)/python -m tests.faults.nonsense --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 
 torture: setup ## a crowd on a real server, and one fault after the other: `make torture MINUTES=5`

@@ -44,7 +44,7 @@ def my_chat(world: World, user: str) -> str | None:
 
 
 def a_link(world: World) -> Link | None:
-    ready = [link for link in world.links if link.welcomed and link.open]
+    ready = [link for link in world.links if link.welcomed and link.open and not link.ghost]
     return world.chance.choice(ready) if ready else None
 
 
@@ -183,14 +183,14 @@ def log_out(world: World) -> None:
     link, core = device.link, world.core
     if link is None or device.name in world.ended:
         return
-    world.ended.add(device.name)
+    world.ended[device.name] = core
 
     def done(result: Any) -> None:
         here = link.session in core.hub.of(link.user)
         if result is None and here and link.session.state is not State.CLOSED:
             world.fail(f"{device} is logged out, and connected")
-        link.ended = result is None
-        link.drop()
+        link.ended = result is None and world.heard(core, link.core)
+        world.part_with(link, logged_out=result is None)
         world.log_in_anew(device)
 
     world.call(f"log out {device}", core.auth.logout(Actor(device.user, device.name)), done)
@@ -248,11 +248,13 @@ def leave(world: World) -> None:
 
 
 def _remove(world: World, actor: Actor, chat: str, user: str) -> None:
+    core = world.core
+
     def done(result: Any) -> None:
         if result is None and not world.truth.active(chat, user):
-            world.gone.add((chat, user))
+            world.gone[chat, user] = core
 
-    work = world.core.groups.remove(actor, chat, user)
+    work = core.groups.remove(actor, chat, user)
     world.call(f"remove {actor.user} {chat[-4:]} {user}", work, done)
 
 
@@ -298,11 +300,12 @@ def block(world: World) -> None:
     on = world.draw() < 0.6
     if (one, other) in world.blocking:
         return
-    world.blocking.add((one, other))
+    world.blocking[one, other] = world.core
+    world.blocked_at[one, other] = world.core
     world.blocks[one, other] = (None, world.step_number)
 
     def done(result: Any) -> None:
-        world.blocking.discard((one, other))
+        world.blocking.pop((one, other), None)
         if not isinstance(result, Answer):
             world.blocks[one, other] = (on, world.step_number)
 
@@ -347,8 +350,8 @@ def pass_time(world: World) -> None:
 
 def pass_much_time(world: World) -> None:
     """Long enough for a room that nobody uses to be forgotten."""
-    # Cursors are written within a moment; nobody waits a minute for that.
-    if not world.core.loop.stalled and not world.core.cursors:
+    # Cursors are written within a moment, calls answered; nobody waits a minute for that.
+    if not any(core.loop.stalled or core.cursors for core in world.cores):
         world.clock.pass_seconds(61.0)
         world.core.tick()
 

@@ -18,6 +18,7 @@ from whatsapp.wire import Receipt
 from whatsapp.words import parse
 
 if TYPE_CHECKING:
+    from tests.faults.core import Core
     from tests.faults.world import World
 
 
@@ -33,7 +34,8 @@ def at_rest(world: World) -> None:
         )
         if session.outstanding != outstanding:
             world.fail(f"{link.device}: {session.outstanding} outstanding, not {outstanding}")
-        if session.state is State.CLOSED and link.open and not link.busy:
+        asleep = link.core.asleep
+        if session.state is State.CLOSED and link.open and not link.busy and not asleep:
             world.fail(f"{link.device}: closed by the server, and its connection was not told")
 
 
@@ -44,7 +46,7 @@ def hidden_as_it_must_be(world: World, entry: Entry) -> None:
         return
     peer = users[0] if entry.sender == users[1] else users[1]
     said_at = world.said_at.get((entry.chat, entry.sender, entry.id))
-    on, since = world.blocks.get((peer, entry.sender), (False, -1))
+    on, since = world.block_of(peer, entry.sender, world.committing)
     if said_at is None:
         return  # the same id with other content came first
     if on is not None and since < said_at and entry.hidden != on:
@@ -67,8 +69,8 @@ def acked_up_to(world: World, chat: str, user: str) -> int:
     return at
 
 
-def receipt(world: World, author: str, frame: Receipt) -> None:
-    chat, reader = frame.chat, frame.user
+def receipt(world: World, link: Link, frame: Receipt) -> None:
+    author, chat, reader = link.user, frame.chat, frame.user
     log = world.truth.logs.get(chat)
     if log is None or max(frame.received, frame.read) > len(log.entries):
         world.fail(f"{author} was told {frame}, beyond the head")
@@ -83,7 +85,7 @@ def receipt(world: World, author: str, frame: Receipt) -> None:
     ]
     if reader == author or not mine:
         world.fail(f"{author} was told {frame}, and wrote nothing there")
-    on, since = world.blocks.get((reader, author), (False, 0))
+    on, since = world.block_of(reader, author, link.core)
     if on is True and since < world.step_number and not is_group(chat):
         world.fail(f"{author} was told {frame} by somebody who blocks it")
 
@@ -93,7 +95,20 @@ def receipt(world: World, author: str, frame: Receipt) -> None:
 
 def still_missing(world: World) -> str:
     """What has not arrived yet; empty when all has."""
-    core = world.core
+    for core in world.cores:
+        if left := _left_in(world, core):
+            return left
+    for device in world.devices:
+        link = device.link
+        if device.absent:
+            continue
+        missing = "no link" if link is None else _missing_of(world, link)
+        if missing:
+            return f"{device}: {missing}"
+    return world.under_way()
+
+
+def _left_in(world: World, core: Core) -> str:
     if core.loop.stalled or core.loop.tasks:
         return "calls are under way"
     muted = sum(not device.acks for device in world.devices)
@@ -108,11 +123,6 @@ def still_missing(world: World) -> str:
     ):
         if count:
             return f"{count} left in {name}"
-    for device in world.devices:
-        link = device.link
-        missing = "no link" if link is None else _missing_of(world, link)
-        if missing:
-            return f"{device}: {missing}"
     return ""
 
 
@@ -138,28 +148,31 @@ def _missing_of(world: World, link: Link) -> str:
 def _not_arrived(world: World, link: Link) -> str:
     device = link.device
     for chat in world.truth.chats_of(device.user):
-        log = world.truth.logs[chat]
-        if not log.active(device.user):
+        if not world.truth.active(chat, device.user):
             continue
-        have = device.have.get(chat, set())
-        first = log.spans[device.user][-1].first
-        missing = [
-            entry
-            for entry in log.entries[first - 1 :]
-            if entry.seq not in have and entry.sender != device.user
-        ]
-        if missing:
-            return f"does not have {missing[0]}"
+        head = world.truth.head(chat)
+        if missing := not_arrived(world, link, chat, head):
+            return missing
         # Its own messages: on the other devices of the user they must be, too.
-        if link.session.position(chat) != len(log.entries):
-            return f"{chat} pushed up to {link.session.position(chat)} of {len(log.entries)}"
+        if link.session.position(chat) != head:
+            return f"{chat} pushed up to {link.session.position(chat)} of {head}"
+    return ""
+
+
+def not_arrived(world: World, link: Link, chat: str, head: int) -> str:
+    """The first entry of others up to `head` that a member's device does not have."""
+    device, log = link.device, world.truth.logs[chat]
+    have = device.have.get(chat, set())
+    for entry in log.entries[log.spans[device.user][-1].first - 1 : head]:
+        if entry.seq not in have and entry.sender != device.user:
+            return f"does not have {entry}"
     return ""
 
 
 def at_the_end(world: World) -> None:
-    core = world.core
-    if core.hub.count != len(world.links) or not core.journal.quiet:
-        world.fail(f"{core.hub.count} sessions of {len(world.links)} links")
+    sessions = sum(core.hub.count for core in world.cores)
+    if sessions != len(world.links) or not all(core.journal.quiet for core in world.cores):
+        world.fail(f"{sessions} sessions of {len(world.links)} links")
     for chat, log in world.truth.logs.items():
         _check_stores(world, chat, log)
     for user in world.data.accounts:
@@ -167,8 +180,8 @@ def at_the_end(world: World) -> None:
     for link in world.links:
         _check_presence(world, link)
     for link in world.links:
-        for (chat, user), on in link.typing.items():
-            if on and link.user != user and not _relation(world, chat):
+        for (chat, user), since in link.typing.items():
+            if since and world.still_types(since) and not _relation(world, chat):
                 world.fail(f"{link.device} still sees {user} typing in {chat}")
 
 
@@ -183,9 +196,13 @@ def _check_stores(world: World, chat: str, log: Log) -> None:
     stored = world.data.logs[chat]
     if stored.entries != log.entries:
         world.fail(f"the log of {chat} is not what was committed")
-    room = world.core.rooms.get(chat)
     kept: list[tuple[str, dict[str, Member]]] = [("store", stored.members)]
-    if room is not None:
+    rooms = [
+        room
+        for core in world.cores
+        if (room := core.rooms.get(chat)) is not None and world.follows(core, room)
+    ]
+    for room in rooms:
         kept.append(("room", room.members))
         if (room.head, room.epoch) != (len(log.entries), log.epoch):
             world.fail(f"room of {chat} at {room.head}, {room.epoch}, not {len(log.entries)}")
@@ -203,9 +220,14 @@ def _check_stores(world: World, chat: str, log: Log) -> None:
         most = acked_up_to(world, chat, user)
         if member.received > most or member.read > world.read_max.get((chat, user), 0):
             world.fail(f"{chat}: {user} stored at {member.received}, {member.read}; said {most}")
-        if room is not None:
+        for room in rooms:
             here = (room.received.get(user, 0), room.read.get(user, 0))
-            if here != (member.received, member.read):
+            if world.many:
+                # What others acknowledged elsewhere is told to authors only, and may be told
+                # before it is written; written it may never be, where an instance dies.
+                if here[0] > most or here[1] > world.read_max.get((chat, user), 0):
+                    world.fail(f"{chat}: {user} at {here}, said {most}")
+            elif here != (member.received, member.read):
                 world.fail(f"{chat}: {user} at {here}, stored {member.received}, {member.read}")
 
 
@@ -216,7 +238,7 @@ def _wrong_role(member: Member, log: Log) -> bool:
 def _check_presence(world: World, link: Link) -> None:
     for user in link.watching:
         told = link.shown.get(user)
-        online = _shows(world, user, link.user) and bool(world.core.hub.of(user))
+        online = _shows(world, user, link.user) and any(core.hub.of(user) for core in world.cores)
         wrong = told is None or told.online != online
         # Nobody is told when two become contacts of each other.
         contacts = Visibility.CONTACTS in _visibilities(world, user, link.user)
@@ -317,8 +339,13 @@ def _check_info(world: World, user: str, chat: str, info: Any, what: str) -> Non
     visible = log.visible(user)
     last = _last(visible, user)
     stored = world.data.logs[chat].members[user]
+    at = (stored.received, stored.read)
+    if world.many:
+        # What was told before it was written may never be, where an instance dies.
+        most = (acked_up_to(world, chat, user), world.read_max.get((chat, user), 0))
+        at = (max(at[0], min(info.received, most[0])), max(at[1], min(info.read, most[1])))
     unread = sum(
-        entry.seq > stored.read and entry.sender != user and not entry.hidden
+        entry.seq > at[1] and entry.sender != user and not entry.hidden
         for entry in visible
         if log.active(user)
     )
@@ -326,8 +353,8 @@ def _check_info(world: World, user: str, chat: str, info: Any, what: str) -> Non
         world.fail(f"{what} {user} {chat}: last {info.last}, not {last}")
     if info.unread != unread:
         world.fail(f"{what} {user} {chat}: unread {info.unread}, not {unread}")
-    if (info.received, info.read) != (stored.received, stored.read):
-        world.fail(f"{what} {user} {chat}: {info.received}, {info.read}")
+    if (info.received, info.read) != at:
+        world.fail(f"{what} {user} {chat}: {info.received}, {info.read}, not {at}")
     head = len(log.entries) if log.active(user) else log.spans[user][-1].last
     if info.head != head:
         world.fail(f"{what} {user} {chat}: head {info.head}, not {head}")

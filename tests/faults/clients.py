@@ -19,6 +19,7 @@ from whatsapp.model import Entry
 from whatsapp.session import State
 
 if TYPE_CHECKING:
+    from tests.faults.core import Core
     from tests.faults.world import World
 
 
@@ -46,6 +47,7 @@ class Device:
         self.acks = True
         self.connects = 0
         self.eager = True
+        self.absent = False
         self.have: dict[str, set[int]] = {}
         self.applied: dict[str, int] = {}
         self.outbox: dict[tuple[str, str], Wish] = {}
@@ -90,10 +92,10 @@ class Link:
         self.world = world
         self.device = device
         self.user, self.name = device.user, device.name
-        self.core = world.core
+        self.core: Core = world.core
         self.session = self.core.connected(self)
         self.open = True
-        self.busy = self.ended = False
+        self.busy = self.ended = self.ghost = False
         self.welcomed = False
         self.synced = False
         self.lazy = False
@@ -115,7 +117,7 @@ class Link:
         self.watched: set[str] = set()
         self.watching: set[str] = set()
         self.receipts: dict[tuple[str, str], wire.Receipt] = {}
-        self.typing: dict[tuple[str, str], bool] = {}
+        self.typing: dict[tuple[str, str], float] = {}  # since when; 0: not
         self.last_read: dict[str, int] = {}
         self._left = False
         self.say(wire.Hello(token=device.token, cursors=cursors))
@@ -152,7 +154,7 @@ class Link:
 
     def pump(self) -> None:
         """The server takes what has come in, one frame after the other."""
-        while self.inbox and not self.busy and self.open:
+        while self.inbox and not self.busy and self.open and not self.core.asleep:
             later = self.core.router.receive(self.session, self.inbox.popleft())
             if later is not None:
                 self.busy = True
@@ -179,7 +181,9 @@ class Link:
 
     def _leave(self) -> None:
         """As `web.Door` does it."""
-        if not self._left and self.core is self.world.core:
+        if self.core.asleep:
+            self.core.loop.soon(self._leave)
+        elif not self._left and not self.core.loop.dead:
             self._left = True
             self.session.state = State.CLOSED
             self.core.session_ended(self.session)
@@ -191,7 +195,7 @@ class Link:
             frame = wire.decode_server(data)
             if self.ended and not isinstance(frame, wire.Error):
                 self.fail(f"{frame} after the logout")
-            if not self.open:
+            if not self.open or self.ghost:
                 continue
             self.world.trace("   %s#%d <- %s", self.device, self.session.number, frame)
             self._check(frame)
@@ -278,7 +282,9 @@ class Link:
         self.world.fail(f"{self.device}#{self.session.number}: {what}")
 
     def _check_member(self, chat: str, frame: Any) -> None:
-        if (chat, self.user) in self.world.gone or chat not in self.world.truth.logs:
+        removed_at = self.world.gone.get((chat, self.user))
+        removed = removed_at is not None and self.world.heard(removed_at, self.core)
+        if removed or chat not in self.world.truth.logs:
             self.fail(f"{frame}, and it is no member")
 
     def _check_pushed(self, chat: str, seq: int, item: wire.Item) -> None:
@@ -372,7 +378,7 @@ class Link:
 
     def _check_receipt(self, frame: wire.Receipt) -> None:
         self._check_member(frame.chat, frame)
-        self.world.check_receipt(self.user, frame)
+        self.world.check_receipt(self, frame)
         before = self.receipts.get((frame.chat, frame.user))
         if before is not None and (
             frame.received < before.received
@@ -394,6 +400,6 @@ class Link:
         self._check_member(frame.chat, frame)
         if frame.user == self.user:
             self.fail(f"{frame} is itself")
-        if frame.on and self.world.surely_blocks(self.user, frame.user, frame.chat):
+        if frame.on and self.world.surely_blocks(self.user, frame.user, frame.chat, self.core):
             self.fail(f"{frame} although blocked")
-        self.typing[frame.chat, frame.user] = frame.on
+        self.typing[frame.chat, frame.user] = self.world.clock.seconds if frame.on else 0.0

@@ -81,6 +81,7 @@ class Core(core.Core):
         new_code: Callable[[], str],
         instance: Instance = INSTANCE,
         board: Board | None = None,
+        directory: Any = None,
         links: Links | None = None,
     ) -> None:
         self.loop = loop
@@ -93,7 +94,8 @@ class Core(core.Core):
         )
         world = core.World(
             instance=instance,
-            directory=cast("Any", Faulty(MemoryDirectory(instance, board or Board()), calls)),
+            directory=directory
+            or cast("Any", Faulty(MemoryDirectory(instance, board or Board()), calls)),
             clock=clock,
             scheduler=loop,
             metrics=METRICS,
@@ -105,6 +107,7 @@ class Core(core.Core):
             links=links,
         )
         super().__init__(settings.config(), stores, world)
+        self.asleep = False
         self._numbers = 0
 
     def connected(self, sink: Sink) -> Session:

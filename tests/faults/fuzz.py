@@ -2,6 +2,7 @@
 
 python -m tests.faults.fuzz --seeds 10000 --start 1
 python -m tests.faults.fuzz --seed 4711 --trace
+python -m tests.faults.fuzz --instances 3 --seeds 10000 --keep-going
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import sys
 import time
 
+from tests.faults.many import Many
 from tests.faults.world import Violation, World
 
 PROGRESS_SECONDS = 5.0
@@ -20,6 +22,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000, help="how many")
     parser.add_argument("--start", type=int, default=1, help="the first one")
     parser.add_argument("--seed", type=int, help="only this one")
+    parser.add_argument("--instances", type=int, default=1, help="how many, over one store")
     parser.add_argument("--trace", action="store_true", help="print all that happens")
     parser.add_argument("--no-times", action="store_true", help="print no durations")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first")
@@ -33,7 +36,7 @@ def run(seeds: range, given: argparse.Namespace) -> int:
     started = told = time.monotonic()
     steps, failed = 0, list[int]()
     for done, seed in enumerate(seeds, 1):
-        world = World(seed, trace=_say if given.trace else None)
+        world = _world(seed, given)
         try:
             world.run()
         except Violation as violation:
@@ -50,6 +53,13 @@ def run(seeds: range, given: argparse.Namespace) -> int:
     took = "" if given.no_times else f", {seconds:.1f} s"
     _say(f"seeds {seeds.start} to {seed}: {verdict} ({steps} steps{took})")
     return 1 if failed else 0
+
+
+def _world(seed: int, given: argparse.Namespace) -> World:
+    trace = _say if given.trace else None
+    if given.instances > 1:
+        return Many(seed, instances=given.instances, trace=trace)
+    return World(seed, trace=trace)
 
 
 def _say(line: str) -> None:

@@ -98,10 +98,10 @@ class Loop:
         self.stalled: list[tuple[str, Promise]] = []
         self.failed: list[BaseException] = []
         self._ready: deque[Callable[[], None]] = deque()
-        self._dead = False
+        self.dead = False
 
     def soon(self, call: Callable[[], None]) -> None:
-        if not self._dead:
+        if not self.dead:
             self._ready.append(call)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -112,7 +112,7 @@ class Loop:
 
     def start(self, work: Coroutine[Any, Any, Any], done: Done) -> None:
         """Run it beside everything else; `done(result, error)` at its end."""
-        if self._dead:
+        if self.dead:
             work.close()
             return
         task = Task(self, work, done)
@@ -140,7 +140,7 @@ class Loop:
 
     def kill(self) -> None:
         """The process is gone: nothing of it happens any more."""
-        self._dead = True
+        self.dead = True
         self._ready.clear()
         self.stalled.clear()
         for task in list(self.tasks):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from tests.support.clocks import ManualClock
 from whatsapp import config
 from whatsapp.errors import Answer
 from whatsapp.model import Draft, Entry, is_group
+from whatsapp.room import Room
 from whatsapp.wire import Receipt, Sent
 
 USERS = ("ann", "bob", "cid", "dan")
@@ -55,6 +56,7 @@ class World:
         trace: Callable[[str], None] | None = None,
     ) -> None:
         self.seed = seed
+        self.replay = ""
         self._trace = trace
         self.chance = chance = random.Random(seed)
         self.draw = chance.random
@@ -72,10 +74,12 @@ class World:
         self._codes = 0
         self._ids = 0
         self.links: list[Link] = []
-        self.gone: set[tuple[str, str]] = set()
+        self.gone: dict[tuple[str, str], Core] = {}
         self.blocks: dict[tuple[str, str], tuple[bool | None, int]] = {}
-        self.ended: set[str] = set()
-        self.blocking: set[tuple[str, str]] = set()
+        self.ended: dict[str, Core] = {}
+        self.blocking: dict[tuple[str, str], Core] = {}
+        self.blocked_at: dict[tuple[str, str], Core] = {}
+        self.committing: Core | None = None
         self.said_at: dict[tuple[str, str, str], int] = {}
         self.changed_at: dict[str, int] = {}
         self.answered: dict[tuple[str, str, str], Sent] = {}
@@ -133,6 +137,33 @@ class World:
                 device.acks = not (self.on("mute") and self.draw() < 0.25)
                 yield device
 
+    @property
+    def cores(self) -> Sequence[Core]:
+        """All that run."""
+        return (self.core,)
+
+    @property
+    def many(self) -> bool:
+        """Are there several instances?"""
+        return False
+
+    def follows(self, core: Core, room: Room) -> bool:
+        """Must this room be as the store has it?"""
+        return True
+
+    def under_way(self) -> str:
+        """What else has not come to its end."""
+        return ""
+
+    def still_types(self, since: float) -> bool:
+        """Is somebody who began then, and has stopped, still shown, though nobody said so?"""
+        return True
+
+    @property
+    def awake(self) -> Sequence[Core]:
+        """Those that do something."""
+        return (self.core,)
+
     def _core(self) -> Core:
         loop = Loop()
         return Core(
@@ -161,7 +192,11 @@ class World:
             try:
                 self._run()
             finally:
-                self.core.loop.kill()
+                self.end()
+
+    def end(self) -> None:
+        for core in self.cores:
+            core.loop.kill()
 
     def _run(self) -> None:
         for device in self.devices:
@@ -180,25 +215,30 @@ class World:
         for link in self.links:
             if draw() < 0.8:
                 link.pump()
-        stalled = self.core.loop.stalled
-        while stalled and draw() < 0.6:
-            self.trace(" go on: %s", self.core.loop.resume(chance.randrange(len(stalled))))
-            self.core.loop.run()
+        for core in self.awake:
+            self.store_answers(core.loop, 0.6)
         self.clock.pass_seconds(draw() * 0.3)
         self.come_to_rest()
 
+    def store_answers(self, loop: Loop, share: float) -> None:
+        """Calls under way end, in any order."""
+        stalled = loop.stalled
+        while stalled and (share == 1.0 or self.draw() < share):
+            self.trace(" go on: %s", loop.resume(self.chance.randrange(len(stalled))))
+            loop.run()
+
     def come_to_rest(self) -> None:
         """The loop runs until all waits for the outside; then nothing may be wrong."""
-        loop = self.core.loop
-        loop.run()
-        if loop.failed:
-            self.fail(f"a task failed: {loop.failed[0]!r}")
+        for core in self.awake:
+            core.loop.run()
+            if core.loop.failed:
+                self.fail(f"a task failed: {core.loop.failed[0]!r}")
         self.links = [link for link in self.links if link.open]
         checks.at_rest(self)
         if self.violations:
             raise Violation(
                 f"{self.violations[0]}\n  features: {' '.join(sorted(self.features))}\n"
-                f"  replay: python -m tests.faults.fuzz --seed {self.seed} --trace"
+                f"  replay: python -m tests.faults.fuzz --seed {self.seed}{self.replay} --trace"
             )
 
     def settle(self) -> None:
@@ -221,6 +261,8 @@ class World:
     def _settle_some(self) -> None:
         for device in self.devices:
             link = device.link
+            if device.absent:
+                continue
             if link is None or not link.open:
                 link = self.connect(device)
             link.lazy = False
@@ -229,11 +271,7 @@ class World:
                 link.resend()
                 self.ack_all(link)
             link.pump()
-        stalled = self.core.loop.stalled
-        while stalled:
-            self.core.loop.resume(self.chance.randrange(len(stalled)))
-            self.core.loop.run()
-        self.core.tick()
+        self.all_goes_on()
         self.clock.pass_seconds(0.5)
         self.come_to_rest()
 
@@ -243,6 +281,10 @@ class World:
         for chat, seqs in list(link.unacked.items()):
             if seqs and self.truth.active(chat, link.user):
                 link.ack(chat, link.position[chat], read=False)
+
+    def all_goes_on(self) -> None:
+        self.store_answers(self.core.loop, 1.0)
+        self.core.tick()
 
     def connect(self, device: Device) -> Link:
         link = device.connect()
@@ -279,6 +321,10 @@ class World:
                 self.log_in_anew(device)
         self.core = self._core()
 
+    def part_with(self, link: Link, *, logged_out: bool) -> None:
+        """Its device was logged out, or may have been."""
+        link.drop()
+
     def log_in_anew(self, device: Device) -> None:
         """For the server it is another device now, which has nothing yet."""
         device.name += "+"
@@ -304,13 +350,21 @@ class World:
         self.said_at.setdefault((wish.chat, user, wish.id), self.step_number)
         self.wishes.append((user, wish))
 
-    def surely_blocks(self, one: str, other: str, chat: str) -> bool:
+    def heard(self, told: Core, core: Core) -> bool:
+        """Must `core` know by now what was done at `told`?"""
+        return True
+
+    def block_of(self, one: str, other: str, core: Core | None) -> tuple[bool | None, int]:
+        """Does `one` block `other`, as `core` knows? Since which step? None: unsure."""
+        return self.blocks.get((one, other), (False, -1))
+
+    def surely_blocks(self, one: str, other: str, chat: str, core: Core) -> bool:
         """Has one of the two blocked the other before this step, for certain?"""
         return not is_group(chat) and any(
             on is True and since < self.step_number
             for on, since in (
-                self.blocks.get((one, other), (False, 0)),
-                self.blocks.get((other, one), (False, 0)),
+                self.block_of(one, other, core),
+                self.block_of(other, one, core),
             )
         )
 
@@ -319,7 +373,7 @@ class World:
         if draft.change is not None:
             self.changed_at[draft.chat] = self.step_number
             for user, _ in draft.change.joins:
-                self.gone.discard((draft.chat, user))
+                self.gone.pop((draft.chat, user), None)
         checks.hidden_as_it_must_be(self, entry)
 
     def check_stored(self, user: str, frame: Any, message_id: str) -> Entry | None:
@@ -359,8 +413,8 @@ class World:
         else:
             self.fail(f"{user} sent {wish}: {code}")
 
-    def check_receipt(self, author: str, frame: Receipt) -> None:
-        checks.receipt(self, author, frame)
+    def check_receipt(self, link: Link, frame: Receipt) -> None:
+        checks.receipt(self, link, frame)
 
     def closed(self, link: Link, code: int) -> None:
         # The later hello wins, also that of a connection which was opened earlier.
