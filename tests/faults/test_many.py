@@ -1,4 +1,4 @@
-"""Seeded worlds of several instances in which nothing may go wrong.
+"""Seeded worlds of several instances in which nothing may go wrong, and planted bugs to be found.
 
 More of them: `make fuzz SEEDS=10000 INSTANCES=3`.
 """
@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 
 from tests.faults.many import Many
+from tests.faults.planted_many import PLANTS_OF_MANY
 from tests.faults.world import Violation
 
 SEEDS = 1_000
 PARTS = 10
 # With as many instances so many seeds more.
 OTHERS = {2: 100, 5: 50}
+# A planted bug must show within so many seeds.
+PLANTED_SEEDS = 200
 
 # Seeds that once found something; they stay, whatever they do today.
 REGRESSIONS = (1348, 1787, 2343, 2363, 2838, 4720, 6030, 6497, 7613)
@@ -50,6 +53,21 @@ def test_nothing_goes_wrong_with_fewer_and_more_instances(instances):
 @pytest.mark.parametrize("seed", REGRESSIONS)
 def test_what_was_found_once_stays_mended(seed):
     Many(seed, instances=3).run()
+
+
+@pytest.mark.parametrize("plant", PLANTS_OF_MANY, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_is_found(plant):
+    features = frozenset(PLANTS_OF_MANY[plant]) or None
+    with plant():
+        for seed in range(1, PLANTED_SEEDS + 1):
+            try:
+                Many(seed, instances=3, features=features).run()
+            except Violation as violation:
+                first = str(violation).partition("\n")[0]
+                assert "logged as an error" not in first, "it fails by itself, nobody found it"
+                print(f"{plant.__name__}: {seed} seeds: {first}")
+                return
+    pytest.fail(f"not found in {PLANTED_SEEDS} seeds")
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
