@@ -84,3 +84,23 @@ async def test_the_log_keeps_no_secret(tmp_path: Path) -> None:
         secrets = (text, "nobody else", other, PASSWORD, olga.token, mia.token, invite["code"])
         assert "connection opened" in server.log
         assert [one for one in (*secrets, "$argon2") if one in server.log] == []
+
+
+async def test_limits_are_on_by_default(tmp_path: Path) -> None:
+    """Nobody has to know of them: one address asks too often, and is told so."""
+    async with running(settings("memory", tmp_path)) as server, client_session() as http:
+        olga = await Peer(http, server.url, "olga").register()
+        statuses = []
+        # On a slow machine some of the allowance comes back meanwhile.
+        while 429 not in statuses and len(statuses) < 200:
+            statuses.append((await olga.call("GET", "/v1/users?q=some")).status)
+        assert statuses[:30] == [200] * 30
+        assert statuses[-1] == 429
+        body = {"user": "nobody-here", "password": "a long password"}
+        answer = await olga.call("POST", "/v1/login", body)
+        for _ in range(200):
+            if answer.status != 401:
+                break
+            answer = await olga.call("POST", "/v1/login", body)
+        assert answer.status == 429
+        assert int(answer.headers["Retry-After"]) > 0
