@@ -90,7 +90,7 @@ async def test_limits_are_on_by_default(tmp_path: Path) -> None:
     """Nobody has to know of them: one address asks too often, and is told so."""
     async with running(settings("memory", tmp_path)) as server, client_session() as http:
         olga = await Peer(http, server.url, "olga").register()
-        statuses = []
+        statuses = list[int]()
         # On a slow machine some of the allowance comes back meanwhile.
         while 429 not in statuses and len(statuses) < 200:
             statuses.append((await olga.call("GET", "/v1/users?q=some")).status)
