@@ -119,10 +119,8 @@ class MemoryAccounts:
 
     async def block(self, user: str, other: str, *, on: bool) -> None:
         blocked = self._data.blocks.setdefault(user, set())
-        if on:
-            blocked.add(other)
-        else:
-            blocked.discard(other)
+        change = blocked.add if on else blocked.discard
+        change(other)
 
     async def blocks(self, user: str) -> set[str]:
         return set(self._data.blocks.get(user, ()))
