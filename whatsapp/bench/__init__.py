@@ -7,7 +7,7 @@
     peer.py       one device on that epoll       ledger.py    nothing lost, doubled, misordered
     people.py     accounts over REST             filling.py   a store full of messages
     direct.py group.py idle.py connecting.py sync.py searching.py mixed.py starting.py
-    overload.py cluster.py
+    overload.py cluster.py                       plot.py      SVG, from the JSON
 
 CPU per message of the server process is the figure to watch: it hardly depends on what else
 the machine does, and tells how many messages a core is good for.

@@ -39,8 +39,10 @@ def run(scene: Scene) -> Outcome:
         about=f"{count:,} connections that say nothing, from {first:,} on",
         figures=[
             Figure(name="memory per connection", value=slope(points) / 1024, unit="KB"),
-            Figure(name=f"memory with {first:,}", value=points[0][1] / 1024**2, unit="MB"),
-            Figure(name=f"memory with {count:,}", value=points[-1][1] / 1024**2, unit="MB"),
+            *(
+                Figure(name=f"memory with {there:,.0f}", value=size / 1024**2, unit="MB")
+                for there, size in points
+            ),
             *meter.cpu("connection and second", round(count * meter.seconds)),
             *meter.loads(),
         ],
