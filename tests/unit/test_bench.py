@@ -125,6 +125,16 @@ def test_a_catch_up_counts_like_live_messages(stage, answers, pushes):
     assert verdict.received == COUNT
 
 
+def test_a_devices_own_messages_are_no_deliveries(stage, pushes):
+    """They come with a catch-up; counted, a run would be over before all has arrived."""
+    fields = msgspec.structs.asdict(pushes[0])
+    item = wire.Item(**{k: v for k, v in fields.items() if k != "type"})
+    stage.ann._handle(to_client(wire.Messages(CHAT, [item]), pushes[1]))
+    assert stage.traffic.delivered == 0
+    stage.bob._handle(to_client(wire.Messages(CHAT, [item]), pushes[1]))
+    assert stage.traffic.delivered == 2
+
+
 def test_what_was_not_told_as_received_may_come_again_on_a_new_connection():
     ledger = Ledger()
     record = ledger.record(CHAT)

@@ -293,9 +293,10 @@ class Peer:
         key = traffic.scanner.key(payload)
         line.record.pushed(seq, key)
         self._heard[line] = None
-        if key >= 0:
+        sender, number = divmod(key, frames.NUMBERS)
+        # Its own come, too, where it fell behind and is read for from the log.
+        if key >= 0 and sender not in self.senders:
             traffic.delivered += 1
-            sender, number = divmod(key, frames.NUMBERS)
             traffic.to_peer.append(self.driver.now - traffic.began[sender][number])
 
     def _messages(self, payload: bytes) -> None:
@@ -306,7 +307,7 @@ class Peer:
             ours = item.id.startswith(mine)
             key = int(item.id[len(mine) :]) if ours else frames.NO_KEY_OF_OURS
             line.record.pushed(item.seq, key)
-            self.traffic.delivered += ours
+            self.traffic.delivered += ours and key // frames.NUMBERS not in self.senders
             line.seq = item.seq
         self._heard[line] = None
 
