@@ -20,7 +20,7 @@ from backends.mongo_driver import Lost, Mongo
 LOSSES_MAX = 3
 # How often others look for claims, how long they heed one, and when one is taken for left over.
 LOOK_SECONDS = 0.1
-HEED_SECONDS = 1.0
+HEED_SECONDS = 0.5
 FORGOTTEN_SECONDS = 3.0
 
 
@@ -48,13 +48,16 @@ class Claims:
         }
 
     async def look(self) -> None:
-        """See who claims what; mostly it is not time yet."""
+        """See who claims what; mostly it is not time yet. While one is heeded each round looks."""
         now = self._mongo.now()
-        if now - self._looked_at < LOOK_SECONDS:
+        if not self._seen and now - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at = now
+        claims = await self._quietly(lambda: self._claims.find({}).to_list(None))
+        if claims is None:
+            return
         seen = {}
-        for claim in await self._quietly(lambda: self._claims.find({}).to_list(None)) or ():
+        for claim in claims:
             chat, by = claim["_id"], claim["by"]
             known, since = self._seen.get(chat, ("", now))
             # The same claim is heeded once: who made it may be gone.
@@ -73,7 +76,7 @@ class Claims:
             "claims", [claim], ordered=True, seconds=HEED_SECONDS
         )
         # Refused: it is the turn of another, whose claim comes first.
-        if not refused and not doubt:
+        if doubt or not refused:
             self._mine.add(chat)
 
     async def done(self) -> None:

@@ -176,8 +176,7 @@ class Journal:
                 self._doubtful[pending.chat] = None
                 _fail(pending, error)
             return
-        if len(batch) >= self._batch_max:
-            self._learn(self._clock.monotonic() - started)
+        self._learn(len(batch), self._clock.monotonic() - started)
         self._metrics.journal_batch_messages.observe(len(batch))
         stale = [
             pending
@@ -190,12 +189,18 @@ class Journal:
         else:
             self._looks = 0
 
-    def _learn(self, seconds: float) -> None:
-        """How many may wait, now that a full batch took so long."""
-        batches = WAIT_SECONDS_MAX / seconds if seconds > 0 else self._drafts_max
+    def _learn(self, count: int, seconds: float) -> None:
+        """How many may wait, now that so many took so long.
+
+        Only a full batch can lower it: a small one is slow for what each commit costs.
+        """
+        in_time = self._drafts_max
+        if seconds > 0:
+            in_time = min(in_time, round(WAIT_SECONDS_MAX / seconds * count))
+        full = count >= self._batch_max
         # Never less than a batch: a single slow one must not end what shows the next speed.
-        in_time = self._batch_max * max(1, round(min(batches, self._drafts_max)))
-        self._waiting_max = min(self._drafts_max, in_time)
+        least = min(self._drafts_max, self._batch_max) if full else self._waiting_max
+        self._waiting_max = max(in_time, least)
 
     def _settle(self, pending: Pending, outcome: Outcome) -> bool:
         if isinstance(outcome, Stale):

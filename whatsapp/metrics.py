@@ -267,6 +267,12 @@ class Metrics:
             "Version, store, Python.",
         )
         self._add_process()
+        self._add_cluster()
+        self.entries_expired = self._add(
+            Counter(),
+            "whatsapp_entries_expired_total",
+            "Entries that got older than [storage] keep_days; their texts were emptied.",
+        )
 
     def _add_pauses(self) -> None:
         add = self._add
@@ -296,13 +302,6 @@ class Metrics:
         started = Gauge()
         started.value = process.start_time()
         add(started, "process_start_time_seconds", "Start, since the Unix epoch.")
-        self._add_cluster()
-
-        self.entries_expired = self._add(
-            Counter(),
-            "whatsapp_entries_expired_total",
-            "Entries that got older than [storage] keep_days; their texts were emptied.",
-        )
 
     def _add_cluster(self) -> None:
         add = self._add

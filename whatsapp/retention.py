@@ -2,6 +2,9 @@
 
 What is left of such an entry is its place in the log, so that catch-up, receipts and a repeated
 `send` stay right; all see it as `void`. Events of groups are kept: members come from them.
+
+What is emptied does not come back, so a wrong clock must not decide: nothing is done in the first
+minutes, in which a clock is set, and nothing while it is far ahead of the time that has passed.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ log = logging.getLogger(__name__)
 DAY_MS = 24 * 60 * 60 * 1000
 ENTRIES_AT_ONCE = 500
 LOOK_SECONDS = 60.0
+START_SECONDS = 300.0
+AHEAD_SECONDS_MAX = 24 * 60 * 60.0
 
 
 class Retention:
@@ -38,7 +43,9 @@ class Retention:
         self._metrics = metrics
         self._days = days
         self._busy = False
-        self._next = 0.0
+        self._began = clock.monotonic()
+        self._began_ms = clock.now_ms()
+        self._next = self._began + START_SECONDS
 
     def tick(self) -> None:
         """One step, if there is something to do; else a look from time to time."""
@@ -47,8 +54,13 @@ class Retention:
             self._scheduler.spawn(self._step())
 
     async def _step(self) -> None:
-        before_ms = self._clock.now_ms() - self._days * DAY_MS
+        now_ms = self._clock.now_ms()
+        before_ms = now_ms - self._days * DAY_MS
         count = 0
+        passed = self._clock.monotonic() - self._began
+        if (now_ms - self._began_ms) / 1000 - passed > AHEAD_SECONDS_MAX:
+            log.warning("clock jumped ahead, nothing expires until the next start")
+            before_ms = 0
         try:
             count = await self._messages.expire(before_ms, ENTRIES_AT_ONCE)
         except Unavailable:

@@ -174,15 +174,16 @@ async def test_another_program_holds_the_database(folder, monkeypatch):
         db.close()
 
 
-async def test_the_room_of_expired_texts_is_used_again(folder):
+async def test_the_room_of_expired_texts_is_used_again(tmp_path):
+    folder = tmp_path / "another"
     async with opened("sqlite", folder) as stores:
         for start in range(0, 2_000, 500):
             await append(stores, *(say("x" * 1000, time_ms=start + n) for n in range(500)))
-        while await stores.messages.expire(1_500, 500):
-            pass
-        db = sqlite3.connect(folder / "messages.db")
-        (pages,), (free,) = (
-            db.execute(f"PRAGMA {each}").fetchone() for each in ("page_count", "freelist_count")
-        )
-        db.close()
+        assert [await stores.messages.expire(1_500, 500) for _ in range(4)] == [500, 500, 500, 0]
+    db = sqlite3.connect(folder / "messages.db")
+    (emptied,) = db.execute("SELECT count(*) FROM messages WHERE text = ''").fetchone()
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    (free,) = db.execute("PRAGMA freelist_count").fetchone()
+    db.close()
+    assert emptied == 1_500
     assert free > pages / 2

@@ -447,4 +447,6 @@ def quiet_log(fail: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-        log.level, log.propagate = before
+        # Not `level = …`: loggers remember what they may say until one is set.
+        log.setLevel(before[0])
+        log.propagate = before[1]

@@ -25,5 +25,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield Path(config.default_data_folder())
-    root.handlers[:], root.level = handlers, level
+    root.handlers[:] = handlers
+    root.setLevel(level)
     logging.captureWarnings(capture=False)

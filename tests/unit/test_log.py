@@ -23,7 +23,8 @@ def _logging_as_before() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     quiet = {name: logging.getLogger(name).level for name in ("asyncio", "aiohttp.access")}
     yield
-    root.handlers[:], root.level = handlers, level
+    root.handlers[:] = handlers
+    root.setLevel(level)
     for name, before in quiet.items():
         logging.getLogger(name).setLevel(before)
     logging.getLogger("aiohttp.server").removeFilter(log.unquoted)

@@ -11,7 +11,14 @@ from whatsapp.clock import LoopScheduler
 from whatsapp.errors import Unavailable
 from whatsapp.interfaces import MessageStore
 from whatsapp.metrics import Metrics
-from whatsapp.retention import DAY_MS, ENTRIES_AT_ONCE, LOOK_SECONDS, Retention
+from whatsapp.retention import (
+    AHEAD_SECONDS_MAX,
+    DAY_MS,
+    ENTRIES_AT_ONCE,
+    LOOK_SECONDS,
+    START_SECONDS,
+    Retention,
+)
 
 
 class Log:
@@ -37,6 +44,7 @@ class World:
         self.scheduler = LoopScheduler()
         log = cast(MessageStore, self.log)
         self.retention = Retention(log, self.clock, self.scheduler, self.metrics, days=days)
+        self.clock.pass_seconds(START_SECONDS)
 
     async def ticks(self, number: int) -> int:
         """How often the store was asked meanwhile."""
@@ -69,3 +77,19 @@ async def test_a_store_that_is_away_is_asked_again_later(trouble):
     world.clock.pass_seconds(LOOK_SECONDS)
     assert await world.ticks(3) == 2
     assert world.metrics.entries_expired.value == 3
+
+
+async def test_nothing_in_the_first_minutes():
+    world = World(3)
+    world.clock.pass_seconds(-1.0)
+    assert await world.ticks(3) == 0
+    world.clock.pass_seconds(1.0)
+    assert await world.ticks(1) == 1
+
+
+async def test_a_clock_that_jumps_ahead_empties_nothing(caplog):
+    world = World()
+    world.clock.ahead_seconds = AHEAD_SECONDS_MAX + 1
+    assert await world.ticks(1) == 1
+    assert world.log.asked == [(0, ENTRIES_AT_ONCE)]
+    assert "clock jumped ahead" in caplog.text
