@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from backends import mongo_expiry, mongo_search
+from backends import mongo_search
 from backends.mongo_documents import ENTRY_FIELDS, Document, chat_end, entry_id, entry_of
 from backends.mongo_driver import Mongo
+from backends.mongo_expiry import Expiry
 from backends.mongo_log import Appender
 from whatsapp.model import Draft, Entry, Outcome, Page, Scope
 from whatsapp.words import Terms
@@ -21,6 +22,7 @@ class MongoMessages:
         self._mongo = mongo
         self._messages = mongo.db["messages"]
         self._appender = Appender(mongo)
+        self._expiry = Expiry(mongo)
 
     async def append(self, drafts: Sequence[Draft]) -> list[Outcome]:
         if not drafts:
@@ -54,9 +56,10 @@ class MongoMessages:
         return await mongo_search.find(self._mongo, terms, scopes, filters, limit)
 
     async def expire(self, before_ms: int, entries_max: int) -> int:
-        return await self._mongo.apart(mongo_expiry.expire(self._mongo, before_ms, entries_max))
+        return await self._mongo.apart(self._expiry.expire(before_ms, entries_max))
 
     async def close(self) -> None:
+        await self._expiry.close()
         await self._appender.close()
 
     async def _page(self, wish: Page) -> list[Entry]:

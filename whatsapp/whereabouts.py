@@ -135,6 +135,12 @@ async def whereabouts(stores: Stores, wish: Wish, progress: Progress) -> Whereab
     )
 
 
+def _kind(found: Whereabouts) -> str:
+    if found.kind != "text":
+        return found.kind
+    return f"text, {found.bytes} bytes" if found.bytes else "text, too old to be kept"
+
+
 def lines(found: Whereabouts) -> list[str]:
     """For people."""
     said = [
@@ -142,7 +148,7 @@ def lines(found: Whereabouts) -> list[str]:
         ("id", found.id),
         ("from", found.sender),
         ("stored", f"{_moment(found.time_ms)}, durable since it was acknowledged"),
-        ("kind", f"{found.kind}, {found.bytes} bytes" if found.kind == "text" else found.kind),
+        ("kind", _kind(found)),
     ]
     rows = [f"{name:<9} {value}" for name, value in said]
     rows.append("")
