@@ -20,7 +20,7 @@ from backends.mongo_driver import Lost, Mongo
 LOSSES_MAX = 3
 # How often others look for claims, how long they heed one, and when one is taken for left over.
 LOOK_SECONDS = 0.1
-HEED_SECONDS = 0.5
+HEED_SECONDS = 1.0
 FORGOTTEN_SECONDS = 3.0
 
 

@@ -331,9 +331,12 @@ async def test_many_cursors_are_few_round_trips(stage):
 
 
 async def test_a_server_with_much_to_write_does_not_shut_the_others_out(stage):
-    async with stage.another(timeout_seconds=10.0) as busy:
+    async with (
+        stage.another(timeout_seconds=15.0) as busy,
+        stage.another(timeout_seconds=15.0) as other,
+    ):
         await append(busy, say("first"))
-        await append(stage.beside, say("second"))
+        await append(other, say("second"))
         stop = asyncio.Event()
 
         async def write_on():
@@ -345,7 +348,7 @@ async def test_a_server_with_much_to_write_does_not_shut_the_others_out(stage):
         writing = asyncio.create_task(write_on())
         await asyncio.sleep(0.3)
         # Each in time, which is its store's time-out: else `Unavailable`.
-        stored = [await append(stage.beside, say(f"a word {n}")) for n in range(3)]
+        stored = [await append(other, say(f"a word {n}")) for n in range(3)]
         stop.set()
         await writing
     log = await log_of(stage.beside)
