@@ -270,10 +270,10 @@ def test_words_are_different_and_plain():
 def test_cpu_and_memory_of_a_process():
     process = Process(os.getpid(), SQLITE_THREADS)
     before = process.cpu_seconds()
-    end = time.process_time() + 0.05
+    end = time.process_time() + 0.1
     while time.process_time() < end:
         pass
-    assert 0.04 < process.cpu_seconds() - before < 5
+    assert 0.05 < process.cpu_seconds() - before < 5
     assert process.cpu_by_thread()["event loop"] > 0
     assert process.resident_bytes() > 10**6
 
