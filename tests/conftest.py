@@ -1,8 +1,9 @@
-"""What holds for every test: no skipping in CI, and Hypothesis without a stop-watch."""
+"""What holds for every test: no skip in CI, Hypothesis without a stop-watch, logs left alone."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import logging
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
@@ -12,6 +13,15 @@ from tests.support.need import in_ci
 # A shared machine is slow at times; only a hang is an error, and pytest-timeout finds that.
 hypothesis.settings.register_profile("here", deadline=None, max_examples=100)
 hypothesis.settings.load_profile("here")
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """What a command said of the log in this process is over with its test."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)
