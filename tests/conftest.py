@@ -16,11 +16,15 @@ hypothesis.settings.load_profile("here")
 
 
 @pytest.fixture(autouse=True)
-def log_level() -> Iterator[None]:
-    """What a command said of the log in this process is over with its test."""
+def log_as_it_was() -> Iterator[None]:
+    """What a command in this process does to the log is over with its test.
+
+    By `setLevel`: loggers remember what they may say until one is set.
+    """
     root = logging.getLogger()
-    level = root.level
+    handlers, level = root.handlers[:], root.level
     yield
+    root.handlers[:] = handlers
     root.setLevel(level)
 
 

@@ -10,10 +10,9 @@ class ManualClock:
 
     def __init__(self) -> None:
         self.seconds = 1000.0
-        self.ahead_seconds = 0.0  # of the clock for display, which may jump
 
     def now_ms(self) -> int:
-        return START_MS + int((self.seconds + self.ahead_seconds) * 1000)
+        return START_MS + int(self.seconds * 1000)
 
     def monotonic(self) -> float:
         return self.seconds

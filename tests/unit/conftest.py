@@ -14,17 +14,10 @@ from whatsapp import config
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home and an environment with nothing of ours in it; the default data folder there.
-
-    What a command does to the logging of the process is undone.
-    """
+    """A home and an environment with nothing of ours in it; the default data folder there."""
     for name in [name for name in os.environ if name.startswith("WHATSAPP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     yield Path(config.default_data_folder())
-    root.handlers[:] = handlers
-    root.setLevel(level)
     logging.captureWarnings(capture=False)

@@ -36,10 +36,19 @@ class Log:
         return count
 
 
+class JumpingClock(ManualClock):
+    """Its clock for display may jump."""
+
+    ahead_seconds = 0.0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + int(self.ahead_seconds * 1000)
+
+
 class World:
     def __init__(self, *counts: int | Exception, days: int = 30) -> None:
         self.log = Log(*counts)
-        self.clock = ManualClock()
+        self.clock = JumpingClock()
         self.metrics = Metrics(version="test", store="memory")
         self.scheduler = LoopScheduler()
         log = cast(MessageStore, self.log)
