@@ -86,8 +86,10 @@ class Search:
         and no search shows them.
         """
         shard = (last + 1) >> index.SHARD_BITS
-        if shard <= self._dropped or self._indexer is None or self._indexed < last:
+        if shard <= self._dropped or self._indexer is None:
             return
+        if self._indexed < last and not self._caught_up.is_set():
+            return  # some of them are still to come
         with suppress(Unavailable):  # the next one tries again
             await self._indexer.run(lambda db: index.drop(db, shard))
             self._dropped = shard

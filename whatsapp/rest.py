@@ -42,6 +42,8 @@ BODY_BYTES_MAX: Final = 131_072
 BODY_TIMEOUT_SECONDS: Final = 30.0
 PATH_PARAMETER_CHARACTERS_MAX: Final = 128
 PROBLEM_JSON: Final = "application/problem+json"
+# Not of HTTP: what nginx and others say of a client that did not wait for its answer.
+CLIENT_GONE: Final = 499
 HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 _DOCUMENT_HEADERS: Final = {
@@ -202,6 +204,9 @@ class _Endpoint:
             status = response.status
         except Answer as error:
             status = error.status
+            raise
+        except ConnectionError:
+            status = CLIENT_GONE
             raise
         else:
             return response

@@ -71,18 +71,18 @@ class Watch:
         self._under_way: dict[str, float] = {}
         self._probing = False
         self._paused_seconds = 0.0
-        self._stores: Stores | None = None
+        self._stores: Stores | None = None  # as they are: what a probe does is not counted
 
     def stores(self, stores: Stores) -> Stores:
         """The same stores, watched."""
-        self._stores = replace(
+        self._stores = stores
+        return replace(
             stores,
             accounts=self.over("accounts", stores.accounts),
             devices=self.over("devices", stores.devices),
             messages=self.over("messages", stores.messages),
             chats=self.over("chats", stores.chats),
         )
-        return self._stores
 
     def over(self, name: str, thing: T) -> T:
         """The same object; each call of an `async` method of it is measured as `name.method`."""
@@ -110,8 +110,10 @@ class Watch:
         self._probing = True
         try:
             await self._stores.chats.advance([NO_MOVE])
-        except Exception:  # noqa: BLE001 — counted, and why it failed is the backend's to say
-            return
+        except Exception:  # noqa: BLE001 — why it failed is the backend's to say
+            failed = self._clock.monotonic()
+            for call, (began, _) in self._failing.items():
+                self._failing[call] = (began, failed)
         else:
             believed = self._clock.monotonic() - PROBE_BELIEVED_AFTER_SECONDS
             for call in [call for call, (_, last) in self._failing.items() if last < believed]:

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from backends import sqlite_index, sqlite_search
 from backends.sqlite_thread import Readers
-from tests.support.backends import PAIR, append, indexed, log_of, opened, say, scope
+from tests.support.backends import (
+    PAIR,
+    append,
+    change,
+    founded,
+    indexed,
+    log_of,
+    opened,
+    say,
+    scope,
+)
 from whatsapp.errors import BadRequest, Unavailable
 from whatsapp.model import Member, Scope
 from whatsapp.words import parse, words
@@ -198,6 +208,19 @@ async def test_shards_are_dropped_once_all_of_them_is_expired(folder, monkeypatc
     async with opened("sqlite", folder) as stores:
         assert await indexed_entries(stores) == 3
         assert await found(stores) == ["hello 19", "hello 18", "hello 17"]
+
+
+async def test_a_shard_that_ends_in_changes_of_groups_is_dropped_too(folder, monkeypatch):
+    monkeypatch.setattr(sqlite_index, "SHARD_BITS", 3)
+    async with opened("sqlite", folder) as stores:
+        await append(stores, *(say(f"hello {n}", time_ms=n) for n in range(6)))
+        titles = [change(title=str(n), epoch=99) for n in range(6)]
+        await append(stores, founded("ann", "bob"), *titles)
+        await indexed(stores)
+        assert await stores.messages.expire(2**60, 100) == 13
+    db = sqlite3.connect(folder / "search.db")
+    assert db.execute("SELECT count(*) FROM shards").fetchone() == (0,)
+    db.close()
 
 
 async def test_clocks_that_jump_hide_nothing(folder, monkeypatch):

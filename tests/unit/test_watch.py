@@ -11,6 +11,7 @@ import pytest
 from tests.support.clocks import ManualClock
 from whatsapp import watch
 from whatsapp.errors import Unavailable
+from whatsapp.interfaces import Stores
 from whatsapp.metrics import Metrics
 from whatsapp.model import CursorMove
 from whatsapp.watch import Watch
@@ -145,3 +146,51 @@ async def test_a_write_that_hangs_is_told_while_it_does(scene, caplog):
     go_on.set()
     await hanging
     assert scene.watch.missing() == []
+
+
+async def test_a_probe_is_believed_some_time_after_the_last_failure(scene):
+    """Only writes that have no effect work: there is no room, say."""
+    room = asyncio.Event()
+
+    class Full(Chats):
+        async def advance(self, moves):
+            if moves != [watch.NO_MOVE] and not room.is_set():
+                raise Unavailable("no room")
+
+    stores = watch_stores(scene, Full(scene.clock))
+    with pytest.raises(Unavailable):
+        await stores.chats.advance([MOVE])
+    for _ in range(3):
+        scene.clock.pass_seconds(watch.PROBE_BELIEVED_AFTER_SECONDS / 2)
+        await scene.watch.probe()
+        assert scene.watch.missing() == ["store"]
+        with pytest.raises(Unavailable):
+            await stores.chats.advance([MOVE])
+    room.set()
+    scene.clock.pass_seconds(watch.PROBE_BELIEVED_AFTER_SECONDS + 1)
+    await scene.watch.probe()
+    assert scene.watch.missing() == []
+    assert scene.metrics.store_failures["chats.advance"].value == 4
+
+
+async def test_a_probe_that_fails_is_a_failure(scene):
+    chats = Chats(scene.clock)
+    stores = watch_stores(scene, chats)
+    chats.away = True
+    with pytest.raises(Unavailable):
+        await stores.chats.advance([MOVE])
+    scene.clock.pass_seconds(watch.PROBE_BELIEVED_AFTER_SECONDS + 1)
+    await scene.watch.probe()
+    chats.away = False
+    await scene.watch.probe()
+    assert scene.watch.missing() == ["store"]
+    scene.clock.pass_seconds(watch.PROBE_BELIEVED_AFTER_SECONDS + 1)
+    await scene.watch.probe()
+    assert scene.watch.missing() == []
+
+
+def watch_stores(scene, chats):
+    nothing: Any = object()
+    return scene.watch.stores(
+        Stores(accounts=nothing, devices=nothing, messages=nothing, chats=chats, durable=True)
+    )

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import ClientSession, WSServerHandshakeError
@@ -359,3 +360,23 @@ async def test_stalled_clients_delay_nobody_and_are_cut(tmp_path: Path) -> None:
         assert bob.connected
         await alice.leave()
         await bob.leave()
+
+
+async def test_a_client_that_leaves_while_it_sends_is_not_a_failure_of_ours(tmp_path):
+    head = "POST /v1/login HTTP/1.1\r\nHost: a\r\nContent-Length: 90\r\n\r\n{"
+    wanted = 'whatsapp_http_requests_total{operation="login",status="499"} 1'
+    async with running(settings("memory", tmp_path)) as server, client_session() as http:
+        address = urlsplit(server.url)
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(head.encode())
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+        async with asyncio.timeout(10):
+            while True:
+                async with http.get(f"{server.url}/metrics") as answer:
+                    text = await answer.text()
+                if wanted in text:
+                    break
+                await asyncio.sleep(0.05)
+        assert 'operation="login",status="500"' not in text
