@@ -33,7 +33,7 @@ def file(tmp_path):
 def test_it_measures_and_checks(file, tmp_path, more, heads):
     results = tmp_path / "results.json"
     found = run(
-        *("bench", "cluster", "--config", str(file), "--seconds", "0.5", "--runs", "1", *more),
+        *("bench", "cluster", "--config", str(file), "--seconds", "3", "--runs", "1", *more),
         *("--json", str(results)),
     )
     assert found.exit_code == 0, found.output

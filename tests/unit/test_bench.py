@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -18,11 +19,12 @@ import pytest
 from tests.support.command import ROOT, refused, run
 from tests.support.doctored import CHAT, COUNT, RUN, Stage, result, to_client
 from whatsapp import __version__, wire
-from whatsapp.bench import filling, frames, report
+from whatsapp.bench import filling, frames, report, scene
 from whatsapp.bench.driver import Traffic
 from whatsapp.bench.figures import Figure, percentile, slope, spreads
 from whatsapp.bench.ledger import Ledger, Verdict
 from whatsapp.bench.meter import Meter
+from whatsapp.bench.peer import Place
 from whatsapp.bench.process import SQLITE_THREADS, Process, need_files
 from whatsapp.bench.scene import Plan, Schedule, _sources
 from whatsapp.bench.server import Pauses, at, described, served
@@ -105,6 +107,16 @@ def test_another_place_than_the_sender_was_told_is_found(stage, answers, pushes)
 def test_a_hole_is_found(stage, answers, pushes):
     answers[-1], pushes[-1] = stage.sent(COUNT - 1, COUNT + 1), stage.message(COUNT - 1, COUNT + 1)
     assert stage.play(answers, pushes).lost
+
+
+def test_a_time_in_which_nothing_was_acknowledged_is_no_success(monkeypatch):
+    monkeypatch.setattr(scene, "WARM_UP_SECONDS", 0.01)
+    target, places = at("http://127.0.0.1:1", None), [Place("127.0.0.1", 1)] * 2
+    made = scene.Scene(Plan(), target, lambda *_: None, places=places)
+    with contextlib.closing(made) as silent:
+        silent.closed_loop([], 0.05)
+        assert not silent.verdict().good
+        assert silent.traffic.errors == ["nothing was acknowledged in 0.05 s: see --seconds"]
 
 
 def test_an_error_is_no_success(stage, answers, pushes):

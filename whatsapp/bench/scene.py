@@ -140,6 +140,8 @@ class Scene:
         meter.stop()
         for sender in senders:
             sender.again = False
+        if not meter.acknowledged:
+            self.traffic.failed(f"nothing was acknowledged in {seconds:g} s: see --seconds")
         return meter
 
     def open_loop(self, senders: list[Sender], seconds: float, rate: float) -> Meter:
