@@ -186,11 +186,6 @@ async def _opened(file: Path | str, pragmas: str) -> aiosqlite.Connection:
     return connection
 
 
-def _reading(file: Path) -> str:
-    """The name under which SQLite opens a file without the right to change it."""
-    return f"{file.absolute().as_uri()}?mode=ro"
-
-
 async def _hop(connection: aiosqlite.Connection, work: Work[T]) -> T:
     """Run `work` on the connection's thread.
 

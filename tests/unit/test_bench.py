@@ -457,6 +457,23 @@ def test_filling_makes_a_store_that_can_be_searched(tmp_path):
         filling.fill(tmp_path / "data", msgspec.structs.replace(wish, chats=6), lambda *_: None)
 
 
+def test_other_scenarios_write_to_a_filled_store_and_to_no_other(tmp_path):
+    folder = tmp_path / "data"
+    cause, cure = refused("bench", "direct", "--data", str(folder), code=1)
+    assert "was not filled" in cause
+    assert "bench search" in cure
+    cause, _ = refused("bench", "direct", "--data", str(folder), "--store", "memory", code=1)
+    assert "SQLite" in cause
+    filling.fill(folder, filling.Wish(messages=300, chats=5, text_bytes=60), lambda *_: None)
+    before = (folder / "messages.db").stat().st_size
+    found = run(
+        *("bench", "direct", "--data", str(folder), "--connections", "2"),
+        *("--seconds", "0.5", "--runs", "1"),
+    )
+    assert found.exit_code == 0, found.output
+    assert (folder / "messages.db").stat().st_size > before
+
+
 def test_no_server_is_left_when_it_is_told_to_end():
     command = [sys.executable, "-m", "whatsapp", "bench", "direct", "--store", "memory"]
     with subprocess.Popen(

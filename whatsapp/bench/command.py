@@ -27,7 +27,7 @@ RATE = click.FloatRange(0, 1_000_000)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 JSON_FILE = click.Path(path_type=Path, allow_dash=True)
 CONNECTIONS = "[direct 200, idle 5000, connect 1000, mixed 500, overload 200, cluster 60]"
-DATA = "search: a folder to fill, or filled before; it is kept."
+DATA = "search: a folder to fill, or filled before; it is kept. Others: one that it filled."
 FACTOR = click.FloatRange(1, 100)
 OVERLOAD = "overload: so many times the capacity (or --rate) is offered.  [5]"
 CONFIG = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -91,6 +91,7 @@ def bench(
       whatsapp bench idle --connections 20000     needs `ulimit -n 20200`
       whatsapp bench direct --url http://10.0.0.5:8080 --rate 500
       whatsapp bench search --messages 10000000 --data ./filled
+      whatsapp bench direct --data ./filled       a message's cost with so many stored
       whatsapp bench cluster --driver motor --driver pymongo     while `make services` runs
       whatsapp bench cluster --writers 10
       whatsapp bench --calibrate                  a minute; then whatsapp plan --costs costs.json

@@ -111,6 +111,8 @@ def check(plan: Plan, names: tuple[str, ...]) -> None:
                 "a cluster is measured alone", "It has another store: run `whatsapp bench cluster`."
             )
         cluster.services(plan.config)
+    if plan.data is not None and not FILLED.intersection(names):
+        _check_filled(plan, plan.data)
     for name in names:
         if plan.url and (name in {READY, CLUSTER} or name in FILLED):
             raise StartupError(
@@ -118,6 +120,17 @@ def check(plan: Plan, names: tuple[str, ...]) -> None:
             )
         if plan.store == "memory" and name in FILLED:
             raise StartupError(f"{name} needs a store that lasts", "Use --store sqlite.")
+
+
+def _check_filled(plan: Plan, folder: Path) -> None:
+    """What only writes takes a store that `search` has made, and no other: it adds to it."""
+    if plan.url or plan.store == "memory":
+        raise StartupError("--data is for a server of its own on SQLite", "Leave out --data.")
+    if not (folder / filling.NOTE).exists():
+        raise StartupError(
+            f"{folder} was not filled by this benchmark, which would add to it",
+            f"Fill one: whatsapp bench search --messages 1000000 --data {folder}",
+        )
 
 
 @contextlib.contextmanager
@@ -159,7 +172,7 @@ def _target(plan: Plan, core: int | None, data: Path | None) -> Iterator[Target]
 
 def _filled(plan: Plan, name: str, progress: Progress, stack: contextlib.ExitStack) -> Path | None:
     if name not in FILLED:
-        return None
+        return plan.data
     folder = plan.data or Path(
         stack.enter_context(TemporaryDirectory(prefix="whatsapp-bench-filled-"))
     )
