@@ -18,7 +18,6 @@ from backends.sqlite_folder import (
     MESSAGES,
     READER_PRAGMAS,
     SEARCH,
-    WRITER_PRAGMAS,
     explained,
     locked_folder,
     prepare,
@@ -27,6 +26,7 @@ from backends.sqlite_folder import (
 from backends.sqlite_log import SqliteMessages
 from backends.sqlite_search import Search, open_search
 from backends.sqlite_thread import Fatal, Readers, T, Thread, Work, connect, die
+from backends.sqlite_writer import connect_writer
 from whatsapp import config
 from whatsapp.errors import StartupError, Unavailable
 from whatsapp.interfaces import Figure, Stores
@@ -47,7 +47,7 @@ async def open_stores(settings: config.Storage, *, fatal: Fatal = die) -> AsyncI
     async with AsyncExitStack() as stack:
         stack.enter_context(locked_folder(folder))
         try:
-            writer = await connect(folder / MESSAGES, WRITER_PRAGMAS, fatal)
+            writer = await connect_writer(folder / MESSAGES, fatal)
             stack.push_async_callback(_close_writer, writer)
             identity = await _translated(writer, prepare)
             threads = []

@@ -151,14 +151,20 @@ class Readers:
 
 
 async def connect(file: Path, pragmas: str, fatal: Fatal, *, only_read: bool = False) -> Thread:
-    """Open a connection; raises `sqlite3.Error`, for the one who opens to explain.
-
-    `only_read`: as `read_only` does. A caller cancelled meanwhile still closes it: aiosqlite
-    would lose the open file.
+    """A thread with a connection that is open already; raises `sqlite3.Error`, for the one who
+    opens to explain. `only_read`: as `read_only` does.
     """
-    opening = asyncio.ensure_future(_opened(_address(file) if only_read else file, pragmas))
+    return Thread(await opened(_address(file) if only_read else file, pragmas), file.name, fatal)
+
+
+async def opened(file: Path | str, pragmas: str) -> aiosqlite.Connection:
+    """The connection alone; a str is a file's address.
+
+    A caller cancelled meanwhile still closes it: aiosqlite would lose the open file.
+    """
+    opening = asyncio.ensure_future(_opened(file, pragmas))
     try:
-        return Thread(await asyncio.shield(opening), file.name, fatal)
+        return await asyncio.shield(opening)
     except asyncio.CancelledError:
         with suppress(sqlite3.Error):
             await (await opening).close()

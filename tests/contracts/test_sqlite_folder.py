@@ -158,13 +158,13 @@ async def test_a_database_that_is_a_folder(tmp_path):
 
 async def test_a_full_disk_at_the_start(tmp_path, monkeypatch):
     pragmas = sqlite_folder.WRITER_PRAGMAS + "PRAGMA max_page_count = 3;"
-    monkeypatch.setattr("backends.sqlite.WRITER_PRAGMAS", pragmas)
+    monkeypatch.setattr("backends.sqlite_writer.WRITER_PRAGMAS", pragmas)
     assert f"the disk with {tmp_path} is full" in await refused(tmp_path)
 
 
 async def test_another_program_holds_the_database(folder, monkeypatch):
     pragmas = "PRAGMA busy_timeout = 10;" + sqlite_folder.WRITER_PRAGMAS
-    monkeypatch.setattr("backends.sqlite.WRITER_PRAGMAS", pragmas)
+    monkeypatch.setattr("backends.sqlite_writer.WRITER_PRAGMAS", pragmas)
     db = sqlite3.connect(folder / "messages.db", isolation_level=None)
     db.execute("BEGIN IMMEDIATE")
     try:
