@@ -17,6 +17,7 @@ from time import monotonic
 from backends import sqlite_index as index
 from backends.sqlite_folder import MESSAGES, READER_PRAGMAS, SEARCH
 from backends.sqlite_thread import Readers, Thread, connect
+from backends.sqlite_writer import Restart
 from whatsapp.errors import Unavailable
 from whatsapp.model import Entry, Scope
 from whatsapp.words import Terms
@@ -39,6 +40,7 @@ class Search:
         self._readers = readers
         self._searcher = searcher
         self._indexer: Thread | None = None
+        self._restart = Restart(self._file)
         self._indexed = 0
         self._dropped = 0  # the first part of the index that is not dropped
         self._unfit = ""
@@ -137,12 +139,16 @@ class Search:
         if self._indexer is None:
             return
         try:
-            await self._indexer.run(lambda db: index.add(db, rows))
+            await self._indexer.run(lambda db: self._added(db, rows))
         except Unavailable as error:
             if _damaged(error):
                 self._unfit = str(error.__cause__)
             raise
         self._indexed = rows[-1].number
+
+    def _added(self, db: sqlite3.Connection, rows: list[index.Row]) -> None:
+        index.add(db, rows)
+        self._restart(db)
 
     async def _open(self) -> None:
         """Open the index; one that is unfit is removed first."""

@@ -6,6 +6,10 @@ that commit wait for it, too: with 5,000 messages a second six times a second, f
 there is a small one after every few pieces of work, when these have been answered; it finds the
 thread idle, as a rule. Under full load, where batches are large, SQLite's own comes first: it is
 the cheaper way, since a page that was written ten times is copied once.
+
+Neither begins the write-ahead log anew while somebody reads from it, and where one search follows
+the other somebody always does. So where it has become long, one checkpoint waits for those who
+read: new ones then read from the database, and it gets through in the time of one search.
 """
 
 from __future__ import annotations
@@ -22,15 +26,19 @@ from backends.sqlite_thread import Fatal, T, Thread, Work, opened
 from whatsapp.errors import Unavailable
 
 WORKS_A_CHECKPOINT = 25
+LONG_BYTES = 64 << 20
+# For the readers of a long one, if only one of them stays (a backup): messages wait, too.
+READERS_SECONDS = 0.5
 
 
 class Writer(Thread):
     """A `Thread` that checkpoints between its works."""
 
-    def __init__(self, connection: aiosqlite.Connection, name: str, fatal: Fatal) -> None:
-        super().__init__(connection, name, fatal)
+    def __init__(self, connection: aiosqlite.Connection, file: Path, fatal: Fatal) -> None:
+        super().__init__(connection, file.name, fatal)
         self._works = 0
         self._checkpointing: asyncio.Task[None] | None = None
+        self._restart = Restart(file)
 
     async def run(self, work: Work[T]) -> T:
         try:
@@ -49,14 +57,46 @@ class Writer(Thread):
     async def _checkpoint(self) -> None:
         try:
             with suppress(Unavailable):  # it was logged; the next one copies these pages, too
-                await super().run(_passively)
+                await super().run(self._copy)
         finally:
             self._checkpointing = None
+
+    def _copy(self, db: sqlite3.Connection) -> None:
+        _passively(db)
+        self._restart(db)
 
 
 async def connect_writer(file: Path, fatal: Fatal) -> Writer:
     """As `connect`."""
-    return Writer(await opened(file, WRITER_PRAGMAS), file.name, fatal)
+    return Writer(await opened(file, WRITER_PRAGMAS), file, fatal)
+
+
+class Restart:
+    """Begin the write-ahead log anew where it has become long. Run it on the connection that
+    writes, outside of a transaction.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._log = Path(f"{file}-wal")
+        self._long_bytes = LONG_BYTES
+
+    def __call__(self, db: sqlite3.Connection) -> None:
+        if self._bytes() < self._long_bytes:
+            return
+        (patience,) = db.execute("PRAGMA busy_timeout").fetchone()
+        db.execute(f"PRAGMA busy_timeout = {round(READERS_SECONDS * 1000)}")
+        try:
+            (busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            db.execute(f"PRAGMA busy_timeout = {patience}")
+        # Somebody reads for long: not again soon.
+        self._long_bytes = 2 * self._bytes() if busy else LONG_BYTES
+
+    def _bytes(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except OSError:  # the next write will say what is wrong
+            return 0
 
 
 def _passively(db: sqlite3.Connection) -> None:
