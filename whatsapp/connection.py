@@ -23,7 +23,6 @@ from typing import Any, Protocol
 from aiohttp import WSMsgType, web
 from msgspec import Struct
 
-from whatsapp.errors import ProtocolViolation
 from whatsapp.metrics import Metrics
 from whatsapp.wire import (
     CLOSE_BROKEN_FRAME,
@@ -60,10 +59,11 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 class Receiver(Protocol):
-    """What happens with the frames that come in."""
+    """What happens with the frames that come in, and at the end of the connection."""
 
     def text(self, data: bytes) -> Awaitable[None] | None: ...
     def binary(self, data: bytes) -> Awaitable[None] | None: ...
+    def ended(self) -> None: ...
 
 
 class Connection:
@@ -86,12 +86,10 @@ class Connection:
         "buffered_bytes",
         "close_code",
         "close_reason",
-        "ended",
         "receiver",
     )
 
-    receiver: Receiver
-    ended: Callable[[], None]
+    receiver: Receiver | None
     # What was written and has not left this process.
     buffered_bytes: Callable[[], int]
 
@@ -107,7 +105,7 @@ class Connection:
         self._written = self._drained = 0
         self.close_code = 0
         self.close_reason = ""
-        self.ended = _nobody_asked
+        self.receiver = None
         self.buffered_bytes = int  # nothing, before there is a socket
 
     # --- the life of it --------------------------------------------------------------
@@ -149,17 +147,27 @@ class Connection:
                 if later is not None:
                     await later
         finally:
-            self._end()
-            self.ended()
+            self._over()
+
+    def _over(self) -> None:
+        """The end, for good. What is let go here was a circle: without that it would all stay
+        until the garbage collector looks at everything that there is."""
+        self._end()
+        receiver, self.receiver = self.receiver, None
+        self._response = self._transport = None
+        self.buffered_bytes = int
+        if receiver is not None:
+            receiver.ended()
 
     def _take_text(self, data: bytes) -> Awaitable[None] | None:
         self._heard = True
-        if self._closing:
+        receiver = self.receiver
+        if self._closing or receiver is None:
             return None
         if not data.isascii() and not _is_utf8(data):
             self.close(CLOSE_BROKEN_FRAME, "not UTF-8")
             return None
-        return self.receiver.text(data)
+        return receiver.text(data)
 
     def _take(self, kind: WSMsgType, data: bytes) -> Awaitable[None] | None:
         if kind is KIND_TEXT:
@@ -167,7 +175,7 @@ class Connection:
         self._heard = True
         if self._closing:
             return None
-        if kind is WSMsgType.BINARY:
+        if kind is WSMsgType.BINARY and self.receiver is not None:
             return self.receiver.binary(data)
         if kind is WSMsgType.PING:
             self._write(_frame(PONG, data))
@@ -273,27 +281,6 @@ class Connection:
             self._drained, self._drained_at = drained, now
         elif now - self._drained_at > self._settings.stall_seconds:
             self.close(CLOSE_TOO_SLOW, "too slow: nothing was read for too long")
-
-
-def _nobody_asked() -> None:
-    """What `ended` is, unless somebody wants to know."""
-
-
-class Strict:
-    """The receiver of protocol v1: text frames for `text`, anything else is a violation."""
-
-    __slots__ = ("_refuse", "text")
-
-    def __init__(
-        self,
-        text: Callable[[bytes], Awaitable[None] | None],
-        refuse: Callable[[ProtocolViolation], None],
-    ) -> None:
-        self.text = text
-        self._refuse = refuse
-
-    def binary(self, data: bytes) -> None:
-        self._refuse(ProtocolViolation(CLOSE_BROKEN_FRAME, "binary frames are not part of v1"))
 
 
 def _is_utf8(data: bytes) -> bool:

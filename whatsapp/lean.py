@@ -53,7 +53,7 @@ class LeanConnection(Connection, asyncio.Protocol):
             raise ConnectionResetError("the peer left during the handshake")
         self._backlog: deque[tuple[WSMsgType, Any]] | None = None
         self._framing = Framing()
-        self._reader = WebSocketReader(
+        self._reader: WebSocketReader | None = WebSocketReader(
             _Taker(self), self._settings.frame_bytes_max + 1, compress=False, decode_text=False
         )
         # What came in behind the handshake already.
@@ -69,7 +69,7 @@ class LeanConnection(Connection, asyncio.Protocol):
         return _Handed()
 
     async def run(self) -> None:
-        """Returns at once: from here on the loop calls. `ended` is called at the end."""
+        """Returns at once: from here on the loop calls."""
         tail, self._tail = self._tail, b""
         if tail:
             self.data_received(tail)
@@ -99,15 +99,19 @@ class LeanConnection(Connection, asyncio.Protocol):
             self.close(violation.close_code, violation.reason)
             self._end()
             return
-        self._reader.feed_data(data)
+        if self._reader is not None:
+            self._reader.feed_data(data)
 
     def eof_received(self) -> None:
         """The peer sends no more; the transport closes itself."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._take_end(WSMsgType.CLOSED, None)
-        self._end()
-        self.ended()
+        self._over()
+
+    def _over(self) -> None:
+        super()._over()
+        self._reader = None
 
     # --- what the reader calls ---------------------------------------------------------
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from msgspec import Struct
 
 from whatsapp import config, page_routes, rest
-from whatsapp.connection import Connection, Settings, Strict
+from whatsapp.connection import Connection, Settings
 from whatsapp.errors import BadRequest, Forbidden, RateLimited, Unavailable
 from whatsapp.lean import LeanConnection
 from whatsapp.log import SessionLog
@@ -25,6 +23,7 @@ from whatsapp.rates import Bucket
 from whatsapp.router import Later, Router
 from whatsapp.session import Session, State
 from whatsapp.wire import (
+    CLOSE_BROKEN_FRAME,
     CLOSE_FLOODING,
     CLOSE_GOING_AWAY,
     CLOSE_NO_HELLO,
@@ -43,14 +42,40 @@ RECONNECT_MS = 1_000
 READERS: dict[str, type[Connection]] = {"lean": LeanConnection, "plain": Connection}
 
 
-class Guest(Struct, gc=True):
-    """A connection with its session."""
+class Guest:
+    """A connection with its session; the `Receiver` of its frames.
 
-    connection: Connection
-    session: Session
-    bucket: Bucket
-    address: str
-    number: int
+    `address` is where it came from, until it says who it is.
+    """
+
+    __slots__ = ("_door", "address", "bucket", "connection", "number", "session")
+
+    def __init__(
+        self, door: Door, connection: Connection, session: Session, bucket: Bucket, address: str
+    ) -> None:
+        self._door = door
+        self.connection = connection
+        self.session = session
+        self.bucket = bucket
+        self.address = address
+        self.number = session.number
+
+    def text(self, data: bytes) -> Later:
+        door = self._door
+        wait_seconds = self.bucket.take(door.now())
+        if wait_seconds:
+            door.refused["frames"] += 1
+            wait_ms = int(wait_seconds * 1000) + 1
+            self.session.close(CLOSE_FLOODING, f"too many frames; reconnect in {wait_ms} ms")
+            return None
+        later = door.router.receive(self.session, data)
+        return door.opening(self, later) if self.address else later
+
+    def binary(self, data: bytes) -> None:
+        self.session.close(CLOSE_BROKEN_FRAME, "binary frames are not part of v1")
+
+    def ended(self) -> None:
+        self._door.leave(self)
 
 
 class Door:
@@ -67,7 +92,7 @@ class Door:
         limits: config.Limits,
         metrics: Metrics,
     ) -> None:
-        self._router = router
+        self.router = router
         self._new_session = new_session
         self._new_bucket = new_bucket
         self._ended = ended
@@ -80,7 +105,7 @@ class Door:
         )
         self._metrics = metrics
         self._trusted = rest.proxies(settings.trusted_proxies)
-        self._loop = asyncio.get_running_loop()
+        self.now = asyncio.get_running_loop().time
         self._guests: list[dict[int, Guest]] = [{} for _ in range(BEAT_PARTS)]
         self._opening: dict[str, int] = {}
         self._opening_count = 0
@@ -110,34 +135,20 @@ class Door:
             self._uncount_opening(address)
             raise
         guest = self._welcome(connection, address, _header_token(request))
-        connection.ended = lambda: self._leave(guest)
+        connection.receiver = guest
         await connection.run()
         return response
 
     def _welcome(self, connection: Connection, address: str, token: str | None) -> Guest:
         self._last_number = number = self._last_number + 1
         session = self._new_session(connection, number, token)
-        guest = Guest(connection, session, self._new_bucket(), address, number)
-        connection.receiver = Strict(
-            partial(self._text, guest),
-            lambda violation: session.close(violation.close_code, violation.reason),
-        )
+        guest = Guest(self, connection, session, self._new_bucket(), address)
         self._guests[number % BEAT_PARTS][number] = guest
         self._metrics.connections.value += 1
         log.debug("connection opened conn=%d", number)
         return guest
 
-    def _text(self, guest: Guest, data: bytes) -> Later:
-        wait_seconds = guest.bucket.take(self._loop.time())
-        if wait_seconds:
-            self.refused["frames"] += 1
-            wait_ms = int(wait_seconds * 1000) + 1
-            guest.session.close(CLOSE_FLOODING, f"too many frames; reconnect in {wait_ms} ms")
-            return None
-        later = self._router.receive(guest.session, data)
-        return self._opening_text(guest, later) if guest.address else later
-
-    async def _opening_text(self, guest: Guest, later: Later) -> None:
+    async def opening(self, guest: Guest, later: Later) -> None:
         """A frame of a connection that had not said who it is: perhaps it has now."""
         if later is not None:
             await later
@@ -149,7 +160,7 @@ class Door:
         guest.address = ""
         _line(guest).info("connection opened device=%s", guest.session.device)
 
-    def _leave(self, guest: Guest) -> None:
+    def leave(self, guest: Guest) -> None:
         session, connection = guest.session, guest.connection
         if guest.address:
             # Its hello may still wait for the store: it is not to be counted out twice.
@@ -166,7 +177,7 @@ class Door:
             connection.close_code,
             connection.close_reason,
             session.pushed_count,
-            self._loop.time() - session.opened_at,
+            self.now() - session.opened_at,
         )
 
     def _count_opening(self, address: str) -> None:
@@ -214,7 +225,7 @@ class Door:
 
     def beat(self) -> None:
         """To be called `BEAT_PARTS` times a second: heartbeats and time limits."""
-        now = self._loop.time()
+        now = self.now()
         self._turn = (self._turn + 1) % BEAT_PARTS
         for guest in list(self._guests[self._turn].values()):
             session = guest.session

@@ -53,6 +53,9 @@ class Echo:
     def binary(self, data: bytes) -> None:
         self._connection.write_binary(data)
 
+    def ended(self) -> None:
+        pass
+
 
 @contextlib.asynccontextmanager
 async def echo_server(reader: type[Connection]) -> AsyncIterator[str]:

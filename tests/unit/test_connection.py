@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import pytest
@@ -18,8 +20,7 @@ from msgspec.structs import replace
 
 from tests.support.peer import Stalled, client_session, masked
 from tests.support.server import serving
-from whatsapp.connection import Connection, Settings, Strict, _reset, _tune
-from whatsapp.errors import ProtocolViolation
+from whatsapp.connection import Connection, Settings, _reset, _tune
 from whatsapp.lean import LeanConnection
 from whatsapp.metrics import Metrics
 
@@ -35,8 +36,9 @@ WAIT_SECONDS = 5.0
 class Echo:
     """A receiver that says back what it hears; `slow` makes it wait before it does."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, ended: Callable[[], None]) -> None:
         self.connection = connection
+        self.ended = ended
         self.slow_seconds = 0.0
 
     def text(self, data: bytes) -> Awaitable[None] | None:
@@ -96,10 +98,9 @@ async def house(settings: Settings = SETTINGS) -> AsyncIterator[House]:
     async def handle(request: web.Request) -> web.StreamResponse:
         connection = READER[0](settings, metrics)
         response = await connection.open(request, ("whatsapp.v1.json",))
-        connection.receiver = echo = Echo(connection)
+        connection.receiver = echo = Echo(connection, one.ended.set)
         one.connections.append(connection)
         one.echoes.append(echo)
-        connection.ended = one.ended.set
         await connection.run()
         return response
 
@@ -308,12 +309,15 @@ async def test_an_aborted_one_is_reset_at_once_whatever_is_pending() -> None:
         raw = await bare(one)
         one.connection.write([b"x" * 60_000] * 20)
         assert one.connection.buffered_bytes() > 0
+        transport = one.connection._transport
+        assert transport is not None
         one.connection.abort()
         one.connection.abort()
         await asyncio.wait_for(one.ended.wait(), WAIT_SECONDS)
-        assert one.connection._transport is not None
-        _reset(one.connection._transport)  # closed already: nothing happens
+        _reset(transport)  # closed already: nothing happens
         one.connection.write([b"too late"])
+        one.connection.abort()
+        assert one.connection.buffered_bytes() == 0
         raw.close()
 
 
@@ -384,11 +388,24 @@ async def test_a_half_open_client_is_found_by_its_silence() -> None:
 # --- the rest ------------------------------------------------------------------------
 
 
-async def test_the_receiver_of_the_protocol_refuses_binary_frames() -> None:
-    refused: list[ProtocolViolation] = []
-    strict = Strict(lambda data: None, refused.append)
-    strict.binary(b"{}")
-    assert [violation.close_code for violation in refused] == [1007]
+async def test_one_that_has_ended_leaves_nothing_for_the_garbage_collector() -> None:
+    async with house() as one:
+        async with client(one) as ws:
+            await ws.send_str("hello")
+            await ws.receive()
+            await ws.close()
+        await asyncio.wait_for(one.ended.wait(), WAIT_SECONDS)
+        await asyncio.sleep(0.05)  # the loop lets go of the transport
+        gone: list[weakref.ref[object]] = [weakref.ref(one.echoes.pop())]
+        if isinstance(one.connection, LeanConnection):
+            gone.append(weakref.ref(one.connection))
+        one.connections.clear()
+        gc.disable()
+        try:
+            await asyncio.sleep(0)
+            assert [each() for each in gone] == [None] * len(gone)
+        finally:
+            gc.enable()
 
 
 async def test_sockets_are_tuned() -> None:

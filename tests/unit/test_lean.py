@@ -51,6 +51,9 @@ async def test_frames_that_came_with_the_handshake_are_not_lost():
         def binary(self, data: bytes) -> None:
             raise AssertionError
 
+        def ended(self) -> None:
+            pass
+
     async def handle(request: web.Request) -> web.StreamResponse:
         connection = LeanConnection(SETTINGS, Metrics())
         response = await connection.open(request, ())
