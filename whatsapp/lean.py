@@ -3,7 +3,8 @@
 After the handshake the transport is taken from aiohttp's HTTP protocol and given to a
 `LeanConnection`. What it reads is nearly always one whole text, or a few: these are unmasked
 and handed on within the same call. For anything else (pieces, control frames, what breaks the
-protocol) it feeds aiohttp's compiled frame reader. No task, no queue, no future per connection.
+protocol) it feeds aiohttp's compiled frame reader, which is there until that is whole: of a
+kilobyte for each silent connection. No task, no queue, no future per connection.
 
 What it costs: we answer pings, count what the peer does not take, and end the sockets at
 shutdown ourselves (all of it in `connection.py`, which does so for the plain way, too), and we
@@ -53,9 +54,7 @@ class LeanConnection(Connection, asyncio.Protocol):
             raise ConnectionResetError("the peer left during the handshake")
         self._backlog: deque[tuple[WSMsgType, Any]] | None = None
         self._framing = Framing()
-        self._reader: WebSocketReader | None = WebSocketReader(
-            _Taker(self), self._settings.frame_bytes_max + 1, compress=False, decode_text=False
-        )
+        self._reader: WebSocketReader | None = None
         # What came in behind the handshake already.
         self._tail, http._message_tail = http._message_tail, b""  # noqa: SLF001
         self.attach(transport)
@@ -99,8 +98,14 @@ class LeanConnection(Connection, asyncio.Protocol):
             self.close(violation.close_code, violation.reason)
             self._end()
             return
-        if self._reader is not None:
-            self._reader.feed_data(data)
+        reader = self._reader or WebSocketReader(
+            _Taker(self), self._settings.frame_bytes_max + 1, compress=False, decode_text=False
+        )
+        # It may end the connection on the way, which lets go of `_reader`.
+        self._reader = reader
+        reader.feed_data(data)
+        if self._framing.idle:
+            self._reader = None
 
     def eof_received(self) -> None:
         """The peer sends no more; the transport closes itself."""
@@ -166,6 +171,8 @@ class _Taker(WebSocketDataQueue):
 
     `__init__` is not called on purpose: what it would make is for a queue.
     """
+
+    __slots__ = ("connection",)
 
     def __init__(self, connection: LeanConnection) -> None:
         self.connection = connection

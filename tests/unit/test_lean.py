@@ -16,6 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from tests.support.server import serving
 from whatsapp.connection import Settings
+from whatsapp.framing import Framing
 from whatsapp.lean import LeanConnection
 from whatsapp.metrics import Metrics
 
@@ -109,3 +110,36 @@ async def test_nothing_of_aiohttp_keeps_an_open_connection():
         await asyncio.sleep(0.05)
         assert len(asyncio.all_tasks()) == before
         writer.transport.abort()
+
+
+async def test_the_frame_reader_is_there_only_for_what_is_not_whole():
+    connection = LeanConnection(SETTINGS, Metrics())
+    connection._framing, connection._backlog, connection._reader = Framing(), None, None
+    heard: list[bytes] = []
+
+    class Hearing:
+        def text(self, data: bytes) -> None:
+            heard.append(bytes(data))
+
+        def binary(self, data: bytes) -> None:
+            raise AssertionError
+
+        def ended(self) -> None:
+            pass
+
+    def has_reader() -> bool:
+        return connection._reader is not None
+
+    connection.receiver = Hearing()
+    connection.data_received(masked(b"whole"))
+    assert not has_reader()
+    connection.data_received(pong := bytes((0x8A, 0x80)) + bytes(4))
+    assert not has_reader()
+    first, last = masked(b"in "), masked(b"pieces")
+    connection.data_received(bytes((0x01,)) + first[1:])
+    assert has_reader()
+    connection.data_received(pong)
+    assert has_reader()
+    connection.data_received(bytes((0x80,)) + last[1:])
+    assert not has_reader()
+    assert heard == [b"whole", b"in pieces"]

@@ -11,7 +11,7 @@ CONNECTIONS = 5000
 FIRST = 1000
 STEPS = 4
 REST_SECONDS = 1.5
-SPARE_FILES = 200
+SPARE_FILES = 70
 
 
 def run(scene: Scene) -> Outcome:
