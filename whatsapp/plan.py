@@ -52,11 +52,11 @@ class Costs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     message_us: Positive = 91
     delivery_us: Positive = 18
-    login_us: Positive = 583
+    login_us: Positive = 500
     idle_us: Positive = 2
     route_us: Positive = 8
     hop_us: Positive = 3.6
-    connection_kib: Positive = 5.1
+    connection_kib: Positive = 3.4
     kernel_kib: Positive = 4
     frame_bytes: Positive = 200
     log_bytes: Positive = 450

@@ -73,7 +73,11 @@ class Memory:
 
 
 def run(scene: Scene) -> Outcome:
-    """Capacity in a closed loop (or `rate`), half of it, `factor` times it, half of it."""
+    """Normal load, `factor` times the capacity (or `rate`), normal load.
+
+    Normal is half load as `direct` has it. The capacity that counts for the rest is the greater
+    one, with more under way; half of that is more than one core carries for long with the index.
+    """
     plan = scene.plan
     scene.traffic.refusable = BUSY
     scene.traffic.send_buffer_bytes = UNSENT_BYTES_MAX
@@ -82,22 +86,26 @@ def run(scene: Scene) -> Outcome:
     arrived = all_arrived(scene, [], 1)
     figures: list[Figure] = []
     peak = plan.rate
+    usual = NORMAL_SHARE * peak
     if not peak:
+        meter = scene.closed_loop(senders, plan.seconds)
+        usual = NORMAL_SHARE * meter.acknowledged / meter.seconds
         _begin(senders, scene.driver.now)
         meter = scene.closed_loop(senders, plan.seconds)
         peak = meter.acknowledged / meter.seconds
         figures += [_rate("capacity", peak), *meter.cpu("message", meter.acknowledged)]
     scene.settle(arrived)
-    before = scene.open_loop(senders, plan.seconds, NORMAL_SHARE * peak)
+    before = scene.open_loop(senders, plan.seconds, usual)
     normal = percentile(sorted(before.to_peer), 99)
     scene.settle(arrived)
     memory = Memory(scene.target.process)
     flood, meter = _flood(scene, senders, plan.factor * peak, memory)
-    back = _recovery(scene, senders, NORMAL_SHARE * peak, _limit(normal))
+    back = _recovery(scene, senders, usual, _limit(normal))
     memory.look()
     scene.settle(arrived)
     goodput = min(meter.acknowledged, meter.delivered) / meter.seconds
     figures += [
+        _rate("before and after", usual),
         Figure(name="before, until the other's socket, p99", value=normal * 1000, unit="ms"),
         *(named(figure, "meanwhile: ") for figure in _meanwhile(flood, meter, goodput, peak)),
         Figure(name="memory, grown by at most", value=memory.grown / MIB, unit="MB"),
@@ -105,7 +113,7 @@ def run(scene: Scene) -> Outcome:
     ]
     return Outcome(
         about=f"{len(senders)} connections in pairs, {len(said):,}-byte texts;"
-        f" {plan.factor:g} times the capacity for {plan.seconds:g} s, then half of it",
+        f" {plan.factor:g} times the capacity for {plan.seconds:g} s, then normal load",
         figures=figures,
         verdict=scene.verdict(),
         warnings=meter.warnings(),
