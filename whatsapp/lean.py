@@ -10,7 +10,7 @@ What it costs: we answer pings, count what the peer does not take, and end the s
 shutdown ourselves (all of it in `connection.py`, which does so for the plain way, too), and we
 rest on names of aiohttp's that are not public: its version is pinned, and
 `tests/unit/test_lean.py` fails where one of them changes. `[server] reader = "plain"` is the
-way without them; every test of connections runs over both.
+way without them; every test of connections and every story runs over both.
 """
 
 from __future__ import annotations

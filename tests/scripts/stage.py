@@ -24,6 +24,8 @@ NAMED = re.compile(r"\$([a-z0-9_]+(?:/[a-z]+)?\.(?:token|device)|[a-z0-9_]+)")
 
 # The store of a story that is played on three instances over MongoDB and ZooKeeper.
 CLUSTER = "cluster"
+# How a server reads its sockets.
+LEAN, PLAIN = "lean", "plain"
 FORWARD_LOOKS = 200
 
 
@@ -34,7 +36,9 @@ class Failed(AssertionError):
 class Stage:
     """One play of one story."""
 
-    def __init__(self, story: Story, store: str, data: Path, http: ClientSession) -> None:
+    def __init__(
+        self, story: Story, store: str, data: Path, http: ClientSession, *, reader: str = LEAN
+    ) -> None:
         self.store = store
         self.clock = ShiftedClock()
         self.http = http
@@ -43,7 +47,8 @@ class Stage:
         self.passwords: dict[str, str] = {}
         self.answer = Answer(0, None, {})
         self._story = story
-        self._config = settings("memory" if store == CLUSTER else store, data, story.options)
+        options = {**story.options, "server": {**story.options.get("server", {}), "reader": reader}}
+        self._config = settings("memory" if store == CLUSTER else store, data, options)
         self._server = contextlib.AsyncExitStack()
         self._data = data
         self._servers: list[Running] = []

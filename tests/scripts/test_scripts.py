@@ -1,4 +1,5 @@
-"""Every story of `stories/` against the real server over real sockets, on every store.
+"""Every story of `stories/` against the real server over real sockets, on every store; on one
+of them also over the plain way to read a socket, which promises the same.
 
 How a story is written is said in `language.py`; a bug becomes a story that tells it.
 """
@@ -11,7 +12,7 @@ import pytest
 
 from tests.scripts import steps_rest, steps_socket
 from tests.scripts.language import PATTERNS, Story, match, read
-from tests.scripts.stage import CLUSTER, Failed, Stage
+from tests.scripts.stage import CLUSTER, LEAN, PLAIN, Failed, Stage
 from tests.support.peer import client_session
 
 STORIES = sorted(Path(__file__).with_name("stories").glob("*.txt"))
@@ -19,24 +20,26 @@ PLAYS = [
     pytest.param(
         path,
         store,
-        id=f"{path.stem}-{store}",
+        reader,
+        id=f"{path.stem}-{store}" + ("" if reader == LEAN else f"-{reader}"),
         marks=[pytest.mark.external] if store == CLUSTER else [],
     )
     for path in STORIES
     for store in read(path).stores
+    for reader in ([LEAN, PLAIN] if store == "memory" else [LEAN])
 ]
 
 
-@pytest.mark.parametrize("path, store", PLAYS)
-async def test_story(path: Path, store: str, tmp_path: Path) -> None:
-    failure = await play(read(path), store, tmp_path / "data")
+@pytest.mark.parametrize("path, store, reader", PLAYS)
+async def test_story(path: Path, store: str, reader: str, tmp_path: Path) -> None:
+    failure = await play(read(path), store, tmp_path / "data", reader=reader)
     if failure is not None:
         pytest.fail(str(failure), pytrace=False)
 
 
-async def play(story: Story, store: str, data: Path) -> Failed | None:
+async def play(story: Story, store: str, data: Path, *, reader: str = LEAN) -> Failed | None:
     async with client_session() as http:
-        stage = Stage(story, store, data, http)
+        stage = Stage(story, store, data, http, reader=reader)
         await stage.open()
         try:
             await stage.play()
