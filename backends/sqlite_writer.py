@@ -27,7 +27,7 @@ from whatsapp.errors import Unavailable
 
 WORKS_A_CHECKPOINT = 25
 LONG_BYTES = 64 << 20
-# For the readers of a long one, if only one of them stays (a backup): messages wait, too.
+# So long it waits for those who read, and messages with it; a backup reads for longer.
 READERS_SECONDS = 0.5
 
 
