@@ -148,7 +148,8 @@ class Search:
 
     def _added(self, db: sqlite3.Connection, rows: list[index.Row]) -> None:
         index.add(db, rows)
-        self._restart(db)
+        with suppress(sqlite3.Error):  # they are in it all the same; the next ones try again
+            self._restart(db)
 
     async def _open(self) -> None:
         """Open the index; one that is unfit is removed first."""

@@ -15,6 +15,7 @@ read: new ones then read from the database, and it gets through in the time of o
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +23,10 @@ from pathlib import Path
 import aiosqlite
 
 from backends.sqlite_folder import WRITER_PRAGMAS
-from backends.sqlite_thread import Fatal, T, Thread, Work, opened
+from backends.sqlite_thread import FATAL_CODES, Fatal, T, Thread, Work, opened
 from whatsapp.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 WORKS_A_CHECKPOINT = 25
 LONG_BYTES = 64 << 20
@@ -39,31 +42,46 @@ class Writer(Thread):
         self._works = 0
         self._checkpointing: asyncio.Task[None] | None = None
         self._restart = Restart(file)
+        self._closing = self._told = False
 
     async def run(self, work: Work[T]) -> T:
         try:
             return await super().run(work)
         finally:
             self._works += 1
-            if self._works >= WORKS_A_CHECKPOINT and self._checkpointing is None:
+            due = self._works >= WORKS_A_CHECKPOINT and not self._closing
+            if due and self._checkpointing is None:
                 self._works = 0
                 self._checkpointing = asyncio.create_task(self._checkpoint(), name="checkpoint")
 
     async def close(self) -> None:
-        if self._checkpointing is not None:
-            await asyncio.wait([self._checkpointing])
-        await super().close()
+        self._closing = True
+        try:
+            if self._checkpointing is not None:
+                await asyncio.wait([self._checkpointing])
+        finally:
+            await super().close()
 
     async def _checkpoint(self) -> None:
         try:
-            with suppress(Unavailable):  # it was logged; the next one copies these pages, too
+            with suppress(Unavailable):  # it was logged
                 await super().run(self._copy)
         finally:
             self._checkpointing = None
 
     def _copy(self, db: sqlite3.Connection) -> None:
-        _passively(db)
-        self._restart(db)
+        try:
+            _passively(db)
+            self._restart(db)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) in FATAL_CODES:
+                raise
+            # Nothing is lost: the next one copies these pages, too.
+            if not self._told:
+                log.warning("checkpoint fails file=%s error=%s", self._name, error)
+            self._told = True
+        else:
+            self._told = False
 
 
 async def connect_writer(file: Path, fatal: Fatal) -> Writer:
@@ -81,7 +99,10 @@ class Restart:
         self._long_bytes = LONG_BYTES
 
     def __call__(self, db: sqlite3.Connection) -> None:
-        if self._bytes() < self._long_bytes:
+        size = self._bytes()
+        if size < LONG_BYTES:
+            self._long_bytes = LONG_BYTES
+        if size < self._long_bytes:
             return
         (patience,) = db.execute("PRAGMA busy_timeout").fetchone()
         db.execute(f"PRAGMA busy_timeout = {round(READERS_SECONDS * 1000)}")

@@ -46,7 +46,7 @@ async def test_a_failed_one_fails_no_message(stores, monkeypatch, caplog):
     for _ in range(3 * WORKS_A_CHECKPOINT):
         await append(stores, say())
     assert len(await log_of(stores)) == 3 * WORKS_A_CHECKPOINT
-    assert "database fails file=messages.db code=SQLITE_IOERR_WRITE" in caplog.text
+    assert caplog.messages == ["checkpoint fails file=messages.db error=disk I/O error"]
 
 
 async def test_a_failed_fsync_of_one_is_fatal(tmp_path, monkeypatch):
@@ -112,6 +112,7 @@ class Reading:
 
 async def test_the_log_of_writes_stays_short_where_somebody_always_reads(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite_writer, "LONG_BYTES", 1 << 20)
+    monkeypatch.setattr(sqlite_writer, "READERS_SECONDS", 5.0)
     async with opened("sqlite", tmp_path) as stores:
         with Reading(tmp_path / "messages.db"):
             for _ in range(100 * WORKS_A_CHECKPOINT):
@@ -121,6 +122,7 @@ async def test_the_log_of_writes_stays_short_where_somebody_always_reads(tmp_pat
 
 async def test_the_index_too(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite_writer, "LONG_BYTES", 1 << 20)
+    monkeypatch.setattr(sqlite_writer, "READERS_SECONDS", 5.0)
     async with opened("sqlite", tmp_path) as stores:
         await append(stores, say("first"))
         assert await indexed(stores)
@@ -138,6 +140,7 @@ async def test_the_index_too(tmp_path, monkeypatch):
 async def test_one_who_reads_for_long_is_waited_for_once(stores, tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite_writer, "READERS_SECONDS", 0.05)
     restart = sqlite_writer.Restart(tmp_path / "messages.db")
+    monkeypatch.setattr(sqlite_writer, "LONG_BYTES", 1)
     restart._long_bytes = 1
     db = sqlite3.connect(tmp_path / "messages.db", isolation_level=None, timeout=5.0)
     reader = sqlite3.connect(tmp_path / "messages.db", isolation_level=None)
@@ -151,6 +154,7 @@ async def test_one_who_reads_for_long_is_waited_for_once(stores, tmp_path, monke
     assert restart._long_bytes > 1
     assert db.execute("PRAGMA busy_timeout").fetchone() == (5000,)
     reader.execute("ROLLBACK")
+    monkeypatch.setattr(sqlite_writer, "READERS_SECONDS", 5.0)
     restart._long_bytes = 1
     restart(db)
     assert (tmp_path / "messages.db-wal").stat().st_size == 0

@@ -462,6 +462,9 @@ def test_other_scenarios_write_to_a_filled_store_and_to_no_other(tmp_path):
     cause, cure = refused("bench", "direct", "--data", str(folder), code=1)
     assert "was not filled" in cause
     assert "bench search" in cure
+    for names in ([], ["direct", "search"]):
+        cause, _ = refused("bench", *names, "--data", str(folder), code=1)
+        assert "was not filled" in cause
     cause, _ = refused("bench", "direct", "--data", str(folder), "--store", "memory", code=1)
     assert "SQLite" in cause
     filling.fill(folder, filling.Wish(messages=300, chats=5, text_bytes=60), lambda *_: None)

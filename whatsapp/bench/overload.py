@@ -90,6 +90,7 @@ def run(scene: Scene) -> Outcome:
     if not peak:
         meter = scene.closed_loop(senders, plan.seconds)
         usual = NORMAL_SHARE * meter.acknowledged / meter.seconds
+        scene.settle(arrived)
         _begin(senders, scene.driver.now)
         meter = scene.closed_loop(senders, plan.seconds)
         peak = meter.acknowledged / meter.seconds

@@ -111,7 +111,7 @@ def check(plan: Plan, names: tuple[str, ...]) -> None:
                 "a cluster is measured alone", "It has another store: run `whatsapp bench cluster`."
             )
         cluster.services(plan.config)
-    if plan.data is not None and not FILLED.intersection(names):
+    if plan.data is not None and not FILLED.issuperset(names):
         _check_filled(plan, plan.data)
     for name in names:
         if plan.url and (name in {READY, CLUSTER} or name in FILLED):
