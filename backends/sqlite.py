@@ -166,9 +166,11 @@ async def _translated(thread: Thread, work: Work[T]) -> T:
 
 
 async def _close_writer(writer: Thread) -> None:
-    with suppress(Unavailable):
-        await writer.run(_checkpoint)
-    await writer.close()
+    try:
+        with suppress(Unavailable):
+            await writer.run(_checkpoint)
+    finally:
+        await writer.close()
 
 
 def _checkpoint(db: sqlite3.Connection) -> None:

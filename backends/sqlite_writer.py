@@ -9,7 +9,9 @@ the cheaper way, since a page that was written ten times is copied once.
 
 Neither begins the write-ahead log anew while somebody reads from it, and where one search follows
 the other somebody always does. So where it has become long, one checkpoint waits for those who
-read: new ones then read from the database, and it gets through in the time of one search.
+read: new ones then read from the database, and it gets through in the time of one or two searches,
+as a rule; if not, it tries again when the log is twice as long. The index's own log has the same
+cure (`Restart`), on the connection that feeds it.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 After the handshake the transport is taken from aiohttp's HTTP protocol and given to a
 `LeanConnection`. What it reads is nearly always one whole text, or a few: these are unmasked
 and handed on within the same call. For anything else (pieces, control frames, what breaks the
-protocol) it feeds aiohttp's compiled frame reader, which is there until that is whole: of a
-kilobyte for each silent connection. No task, no queue, no future per connection.
+protocol) it feeds aiohttp's compiled frame reader, made for it and kept until all is whole: for
+each silent connection that would be a kilobyte. No task, no queue, no future per connection.
 
 What it costs: we answer pings, count what the peer does not take, and end the sockets at
 shutdown ourselves (all of it in `connection.py`, which does so for the plain way, too), and we

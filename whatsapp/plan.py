@@ -73,7 +73,7 @@ SOURCES = {
     "idle_us": "`whatsapp bench idle`: a second of one of 5,000",
     "route_us": "measured: one look-up in ZooKeeper of 100 at once",
     "hop_us": "measured: from instance to instance, both sides",
-    "connection_kib": "BENCHMARKS.md: resident, 1,000 to 5,000",
+    "connection_kib": "BENCHMARKS.md: resident, 1,000 to 19,930",
     "kernel_kib": "measured: what the kernel keeps for a socket at rest",
     "frame_bytes": "what JSON, WebSocket, TCP and IP add to a text",
     "log_bytes": "measured: SQLite, beside a text (not so MongoDB)",

@@ -112,7 +112,6 @@ class Reading:
 
 async def test_the_log_of_writes_stays_short_where_somebody_always_reads(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite_writer, "LONG_BYTES", 1 << 20)
-    monkeypatch.setattr(sqlite_writer, "READERS_SECONDS", 5.0)
     async with opened("sqlite", tmp_path) as stores:
         with Reading(tmp_path / "messages.db"):
             for _ in range(100 * WORKS_A_CHECKPOINT):
@@ -122,7 +121,6 @@ async def test_the_log_of_writes_stays_short_where_somebody_always_reads(tmp_pat
 
 async def test_the_index_too(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite_writer, "LONG_BYTES", 1 << 20)
-    monkeypatch.setattr(sqlite_writer, "READERS_SECONDS", 5.0)
     async with opened("sqlite", tmp_path) as stores:
         await append(stores, say("first"))
         assert await indexed(stores)
