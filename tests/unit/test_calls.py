@@ -86,7 +86,7 @@ async def server():
 
 @pytest.fixture
 async def calls(server: Server):
-    calls = Calls(server.url + "/", token="t", request_timeout_seconds=1.0)
+    calls = Calls(server.url + "/", token="t")
     yield calls
     await calls.close()
 
