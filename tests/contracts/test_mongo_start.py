@@ -167,7 +167,7 @@ async def test_nothing_of_a_message_is_logged(driver, tmp_path, caplog):
     caplog.set_level(logging.DEBUG, logger="backends")
     server = mongo.MongoServer.start(tmp_path)
     try:
-        settings = mongo.settings(tmp_path / "data", driver, server.url, timeout_seconds=1.0)
+        settings = mongo.settings(tmp_path / "data", driver, server.url, timeout_seconds=3.0)
         async with open_stores(settings) as stores:
             await append(stores, say(SECRET))
             server.kill()

@@ -387,7 +387,7 @@ async def test_searching_does_not_wait_for_indexing_and_neither_for_appending(fo
 
 
 async def test_a_dear_search_is_quick_enough(folder):
-    """The bound is 0.2 s of work; ten times that is a slow machine, not a promise."""
+    """The bound is 0.2 s of work; fifty times that is a slow machine, not a promise."""
     async with opened("sqlite", folder) as stores:
         text = " ".join(f"{a}{b}{a}" for a in "abcdefgh" for b in "abcdefgh")
         await append(stores, *(say(text) for _ in range(2000)))
@@ -395,7 +395,7 @@ async def test_a_dear_search_is_quick_enough(folder):
         for query in ("a", "ab", " ".join("abcdefgh"), '"aaa aba aca"'):
             started = time.monotonic()
             await found(stores, query)
-            assert time.monotonic() - started < 2.0
+            assert time.monotonic() - started < 10.0
 
 
 def test_readers_take_the_one_with_the_fewest_waiting():

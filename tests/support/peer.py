@@ -23,7 +23,7 @@ from tests.support.frames import check_client_frame, check_server_frame
 
 PASSWORD = "tulips in may"
 SUBPROTOCOL = "whatsapp.v1.json"
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 20.0
 RESET = struct.pack("ii", 1, 0)
 
 Frame = dict[str, Any]

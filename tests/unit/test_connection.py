@@ -30,7 +30,7 @@ SETTINGS = Settings(
     close_timeout_seconds=0.2,
     stall_seconds=0.3,
 )
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 20.0
 
 
 class Echo:

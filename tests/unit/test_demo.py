@@ -61,7 +61,7 @@ async def test_alone_one_sees_presence_ticks_typing_and_an_answer(tmp_path: Path
         server.signal(signal.SIGTERM)
         began = time.monotonic()
         assert server.ended() == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
     assert not any("Traceback" in line for line in server.log)
 
 
