@@ -14,7 +14,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from importlib import import_module
-from inspect import isawaitable
+from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
 from whatsapp import config
@@ -178,9 +178,10 @@ class Mongo:
         """Wait for what is under way, then for the connections to close."""
         if self._tasks:
             await asyncio.wait(self._tasks)
-        closing = self.client.close()
-        if isawaitable(closing):
-            await closing
+        if iscoroutinefunction(self.client.close):
+            await self.client.close()
+        else:  # motor says goodbye to the server on the caller's thread
+            await asyncio.to_thread(self.client.close)
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()

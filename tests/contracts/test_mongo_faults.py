@@ -199,6 +199,14 @@ async def test_a_store_that_hangs(stage):
     assert [entry.text for entry in await log_of(stage.beside)] == ["before", "during"]
 
 
+async def test_saying_goodbye_does_not_stop_the_event_loop(stage):
+    """The proxy runs in it: what the driver says while it blocks comes by too late."""
+    async with stage.through() as stores:
+        await append(stores, say("before"))
+        assert "endSessions" not in {name for name, *_ in stage.proxy.seen}
+    assert "endSessions" in {name for name, *_ in stage.proxy.seen}
+
+
 async def test_what_was_not_acknowledged_may_be_sent_again_elsewhere(stage):
     """The answer is lost for good; another server is told the same."""
     stage.proxy.rule("insert", "messages", mongo_proxy.swallow_answer, times=99)
