@@ -48,7 +48,7 @@ class Histories:
         room = self._rooms.get(line.chat)
         if room is None or room.read.get(user, 0) <= line.member.read or not line.unread:
             return line
-        return replace(line, unread=await self._unread(room, line.member, user))
+        return replace(line, unread=await self._unread(room, line.member, user, line.head))
 
     async def show(self, actor: Actor, chat: str) -> ChatInfo:
         """One chat, with its members and their cursors. Former members see it without them."""
@@ -66,7 +66,7 @@ class Histories:
         )
         accounts = await self._accounts.find({_peer(line, actor.user)} - {""})
         info = self._info(actor.user, line, accounts, room)
-        unread = await self._unread(room, member, actor.user)
+        unread = await self._unread(room, member, actor.user, room.head)
         seen_until = await self._seen_until(room, actor.user)
         return replace(info, unread=unread, members=_members(room, actor.user, member, seen_until))
 
@@ -184,11 +184,12 @@ class Histories:
             before = entries[0].seq
         return None
 
-    async def _unread(self, room: Room, member: Member, user: str) -> int:
+    async def _unread(self, room: Room, member: Member, user: str, head: int) -> int:
+        """`head`: the chat's, which a room here may be behind of (`Rooms`, `shared`)."""
         if not member.active:
             return 0
         count, at = 0, room.read.get(user, 0)
-        while count < UNREAD_MAX and at < room.head:
+        while count < UNREAD_MAX and at < head:
             [entries] = await self._messages.pages([Page(chat=room.chat, after=at, limit=200)])
             if not entries:
                 break
@@ -216,8 +217,8 @@ class Histories:
             title=line.title if group else _name(accounts, peer),
             last=None if line.last is None else item(line.last, user),
             head=line.head if member.active else member.left,
-            received=room.received.get(user, 0) if room else member.received,
-            read=room.read.get(user, 0) if room else member.read,
+            received=max(room.received.get(user, 0), member.received) if room else member.received,
+            read=max(room.read.get(user, 0), member.read) if room else member.read,
             unread=line.unread,
             with_=UNSET if group else peer,
             about=room.about if group and room else UNSET,

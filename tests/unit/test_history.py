@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from backends.memory import _Data
 from tests.support.world import World
 from whatsapp.errors import BadRequest, NotFound
 from whatsapp.history import UNREAD_MAX
@@ -15,8 +16,8 @@ CHAT = "ann:bob"
 
 
 class Shelf(World):
-    def __init__(self, *users):
-        super().__init__(*(users or ("ann", "bob", "cid", "dan")))
+    def __init__(self, *users, **more):
+        super().__init__(*users, **more)
         self.histories = self.core.histories
 
     def lines(self, user, limit=50, before_ms=None):
@@ -55,7 +56,7 @@ class Shelf(World):
 
 @pytest.fixture
 def shelf():
-    return Shelf()
+    return Shelf("ann", "bob", "cid", "dan")
 
 
 # -------------------------------------------------------------------------------- pages
@@ -158,6 +159,20 @@ def test_what_is_unread_counts_as_soon_as_it_is_read(shelf):
     shelf.tell(bob, Read(CHAT, 1))
     assert (shelf.lines("bob")[0].unread, shelf.show("bob").unread) == (1, 1)
     assert shelf.show("bob").read == 1
+
+
+def test_what_other_instances_stored_counts():
+    data = _Data()
+    here, there = Shelf("ann", "bob", data=data), Shelf(data=data, ids="other")
+    here.write("ann", "bob", *"123")
+    here.tell(here.connect("bob"), Read(CHAT, 1))  # no store knows it yet
+    there.write("ann", "bob", *(f"text {number}" for number in range(500)))
+    assert here.lines("bob")[0].unread == 2 + 500
+    bob = there.connect("bob")
+    there.tell(bob, Read(CHAT, 300))
+    there.tick(2.0)
+    line = here.lines("bob")[0]
+    assert (line.received, line.read, line.unread) == (300, 300, 203)
 
 
 def test_hidden_entries_are_neither_last_nor_unread(shelf):
