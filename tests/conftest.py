@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Generator, Iterator
 
@@ -13,6 +14,13 @@ from tests.support.need import in_ci
 # A shared machine is slow at times; only a hang is an error, and pytest-timeout finds that.
 hypothesis.settings.register_profile("here", deadline=None, max_examples=100)
 hypothesis.settings.load_profile("here")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and all that they import: looked through by each full collection, that
+    is up to a second in which no event loop moves."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
