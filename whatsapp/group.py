@@ -8,12 +8,21 @@ removal, and the removed one saw it, or after, and it did not.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 
 from msgspec import UNSET, Struct
 
 from whatsapp.accounts import Accounts
 from whatsapp.clock import Clock, Promise, Scheduler, uuid7
-from whatsapp.errors import Answer, BadRequest, Forbidden, GroupFull, NotFound, NotMember
+from whatsapp.errors import (
+    Answer,
+    BadRequest,
+    Forbidden,
+    GroupFull,
+    NotFound,
+    NotMember,
+    Unavailable,
+)
 from whatsapp.hub import Hub
 from whatsapp.interfaces import ChatStore
 from whatsapp.journal import Journal
@@ -174,10 +183,14 @@ class Groups:
     # --- steps -----------------------------------------------------------------------
 
     async def _leave(self, user: str, room: Room) -> None:
+        """Once it has left it has, heard or not: its change says who is the owner now, and the
+        entry after it only tells the members.
+        """
         step = await self._commit(user, room, lambda now: _leave(now, user))
         for heir, role in step.change.roles if step is not None and step.change is not None else ():
             said = Step("role", Event(user=heir, role=role), None)
-            await self._commit(user, room, _always(said))
+            with suppress(Unavailable):
+                await self._commit(user, room, _always(said))
 
     def _add(self, room: Room, actor: str, users: Collection[str]) -> Step:
         _managing(room, actor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults.faulty import GOOD
 from tests.support.world import FAIL_AFTER, FAIL_BEFORE, WAIT, WAIT_AFTER, World
 from whatsapp.errors import (
     BadRequest,
@@ -285,6 +286,13 @@ def test_ownership_passes_to_the_longest_standing_admin(tea):
     assert tea.members() == {"bob": "owner", "cid": "member", "dan": "admin"}
     assert [kind for kind, _ in tea.log()[-2:]] == ["left", "role"]
     assert (tea.last().event.user, tea.last().event.role) == ("bob", Role.OWNER)
+
+
+def test_who_has_left_has_left_though_the_heir_could_not_be_told(tea):
+    tea.next("append", GOOD, FAIL_BEFORE)
+    tea.remove("ann", "ann")
+    assert tea.log()[-1][0] == "left"
+    assert tea.members() == {"bob": "owner", "cid": "member"}
 
 
 def test_ownership_passes_to_the_longest_standing_member_where_there_is_no_admin(tea):
