@@ -60,10 +60,6 @@ class Cache(Generic[Value]):
         if ticket == self._changes:
             self._put(key, value)
 
-    def change(self, key: str, value: Value) -> None:
-        self._changes += 1
-        self._put(key, value)
-
     def amend(self, key: str, value: Value) -> None:
         """Replace what is there, where it does not matter if a reader misses it."""
         if key in self._values:
@@ -148,7 +144,6 @@ class Accounts:
                 if changed == account:
                     return changed
                 if await self._write(user, self._store.update(account, changed)):
-                    self._accounts.change(user, changed)
                     return changed
             raise Busy("this account is being changed elsewhere; try again", retry_after_ms=1000)
 
@@ -190,7 +185,6 @@ class Accounts:
             if (other in before) == on:
                 return False
             await self._write(user, self._store.block(user, other, on=on))
-            self._blocks.change(user, before | {other} if on else before - {other})
             return True
 
         changed: bool = await self._in_turn(user, work)
@@ -201,12 +195,18 @@ class Accounts:
         self._accounts.forget(user)
         self._blocks.forget(user)
 
+    def forget_last_seen(self, user: str) -> None:
+        """As `forget`, where another instance may have written when it was last seen."""
+        self._accounts.forget(user)
+
     def forget_all(self) -> None:
         self._accounts.clear()
         self._blocks.clear()
 
     async def _write(self, user: str, writing: Awaitable[Value]) -> Value:
-        """Also when it failed: what was in memory may be wrong now."""
+        """What was in memory may be wrong now, also when it failed. What was written is not kept
+        either: another instance may have changed it since.
+        """
         try:
             return await writing
         finally:

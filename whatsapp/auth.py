@@ -164,9 +164,10 @@ class Auth:
             created_ms=now_ms,
             last_seen_ms=now_ms,
         )
+        ticket = self.logins.ticket()
         await self._devices.add(device)
         await self._confirm(account, password, device)
-        self.logins.keep(device)
+        self.logins.keep(device, ticket)
         await self._trim(device)
         self._renew_hash(account, password)
         return LoggedIn(token=token, user=user, device=device.device)
@@ -183,13 +184,14 @@ class Auth:
         token_hash = _hash_of(token)
         if (actor := self.logins.get(token_hash)) is not None:
             return actor
+        ticket = self.logins.ticket()
         device = await self._devices.by_token(token_hash)
         if device is None:
             raise refusal
         if self.logins.expired(device):
             await self._end(device.user, [device.device])
             raise refusal
-        if (actor := self.logins.keep(device)) is None:
+        if (actor := self.logins.keep(device, ticket)) is None:
             raise refusal
         return actor
 
@@ -374,7 +376,8 @@ class Auth:
         finally:
             self.logins.forget(user, devices)
             self._out.revoke(user, devices)
-            self._out.ended(user, devices, ended is not None)
+            if ended != []:  # these may be somebody else's
+                self._out.ended(user, ended or devices, ended is not None)
         self.logins.end(user, ended)
         return ended
 

@@ -137,7 +137,7 @@ class Conversations:
     def received(self, session: Session, frame: Received) -> Later:
         """This device has all up to `seq`."""
         room = self._rooms.get(frame.chat)
-        if room is None or frame.seq > room.head:
+        if room is None or frame.seq > room.head or frame.chat not in session.chats():
             return self._cursor_later(session, frame)
         self._acks.received(session, room, frame.seq)
         return None
@@ -145,7 +145,7 @@ class Conversations:
     def read(self, session: Session, frame: Read) -> Later:
         """The user has read all up to `seq`; so this device has it, too."""
         room = self._rooms.get(frame.chat)
-        if room is None or frame.seq > room.head:
+        if room is None or frame.seq > room.head or frame.chat not in session.chats():
             return self._cursor_later(session, frame)
         self._acks.read(session, room, frame.seq)
         return None

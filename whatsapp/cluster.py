@@ -140,8 +140,12 @@ class Cluster:
     def receipted(
         self, room: Room, reader: str, received: int, read: int, authors: Sequence[str]
     ) -> None:
-        """`reader` has this much of the authors' messages, as far as they may know."""
-        self._post.to_users(authors, Receipted(room.chat, reader, received, read, tuple(authors)))
+        """`reader` has this much of the authors' messages, as far as they may know.
+
+        Told to where its other devices are, too: a later receipt from there must not be less.
+        """
+        hint = Receipted(room.chat, reader, received, read, tuple(authors))
+        self._post.to_users((*authors, reader), hint)
 
     def moved(self, room: Room, user: str) -> None:
         """The user has read up to its cursor: for its devices elsewhere."""

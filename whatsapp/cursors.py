@@ -29,6 +29,7 @@ class Cursors:
         self._moves: dict[Key, CursorMove] = {}
         self._under_way: dict[Key, CursorMove] = {}
         self._written: dict[Key, CursorMove] = {}  # last
+        self._writes = 0
         self._writing = False
 
     def __len__(self) -> int:
@@ -53,13 +54,19 @@ class Cursors:
         else:
             self._moves[key] = _furthest(before, move)
 
-    def device_at(self, chat: str, user: str, device: str, written: int) -> int:
+    def ticket(self) -> int:
+        """Take one before reading cursors from the store, and give it to `device_at`."""
+        return self._writes
+
+    def device_at(self, chat: str, user: str, device: str, written: int, ticket: int) -> int:
         """Where the device is, whose cursor in the store is `written`: what waits counts too.
 
         Why: a device that comes back within a quarter of a second has acknowledged all the same.
-        And what has just been written counts: the store may have been read before that.
+        And what was written during the reading counts. What was written before it does not:
+        another instance may have moved the cursor since, also back.
         """
-        for moves in (self._written, self._under_way, self._moves):
+        last = self._written if ticket < self._writes else {}
+        for moves in (last, self._under_way, self._moves):
             move = moves.get((chat, user, device))
             if move is not None:
                 seq = move.device_received
@@ -97,6 +104,7 @@ class Cursors:
             raise
         else:
             self._written = moves
+            self._writes += 1
         finally:
             for key in keys:
                 self._under_way.pop(key, None)

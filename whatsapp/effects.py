@@ -29,6 +29,7 @@ class OfHints(Struct, frozen=True, kw_only=True):
 
     def forget(self, user: str) -> None:
         self.accounts.forget(user)
+        self.auth.logins.forget(user, self.auth.logins.of_user(user))  # it may be gone
         self.rooms.unrelate(user)
         self.presences.refresh(user)
 

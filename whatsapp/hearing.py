@@ -212,6 +212,8 @@ class Hearing:
 
     def _typed(self, name: str, hint: Typed) -> None:
         room = self._rooms.get(hint.chat)
+        if room is not None and room.stale:  # who is in there is not known
+            return
         users = (pair(hint.chat) or ()) if room is None else room.active()
         frame = encode(TypingShown(hint.chat, hint.user, hint.on))
         self._hub.tell_all((user for user in users if user != hint.user), frame)

@@ -112,7 +112,7 @@ class Histories:
     ) -> Found:
         """Texts in the user's chats (or one of them) with all the words, newest first."""
         terms = parse(query)
-        scopes = await self._scopes(actor, chat)
+        scopes, heads = await self._scopes(actor, chat)
         entries = await self._messages.search(
             terms,
             scopes,
@@ -127,15 +127,20 @@ class Histories:
                 snippet=snippet(terms, entry.text),
             )
             for entry in entries[:limit]
+            if entry.seq <= heads[entry.chat]
         ]
         return Found(results=hits, more=len(entries) > limit)
 
-    async def _scopes(self, actor: Actor, chat: str | None) -> Sequence[Scope]:
+    async def _scopes(
+        self, actor: Actor, chat: str | None
+    ) -> tuple[Sequence[Scope], dict[str, int]]:
+        """Where the user may search, and the heads up to which that was true."""
         if chat is not None:
             room = await self._rooms.existing(_canonical(chat))
-            return [Scope(chat=room.chat, member=room.member(actor.user))]
+            return [Scope(chat=room.chat, member=room.member(actor.user))], {room.chat: room.head}
         positions = await self._chats.of_user(actor.user, DEVICE_OF_NOBODY)
-        return [Scope(chat=position.chat, member=position.member) for position in positions]
+        scopes = [Scope(chat=position.chat, member=position.member) for position in positions]
+        return scopes, {position.chat: position.head for position in positions}
 
     async def _ascending(
         self, room: Room, member: Member, after: int, limit: int
@@ -211,6 +216,7 @@ class Histories:
         peer = _peer(line, user)
         member = line.member
         room = room or self._rooms.get(line.chat)
+        followed = room if group and room is not None and room.head >= line.head else None
         return ChatInfo(
             chat=line.chat,
             kind="group" if group else "direct",
@@ -221,8 +227,8 @@ class Histories:
             read=max(room.read.get(user, 0), member.read) if room else member.read,
             unread=line.unread,
             with_=UNSET if group else peer,
-            about=room.about if group and room else UNSET,
-            announce=room.announce if group and room else UNSET,
+            about=followed.about if followed else UNSET,
+            announce=followed.announce if followed else UNSET,
             role=member.role if group and member.active else UNSET,
             left=member.left or UNSET,
         )

@@ -55,6 +55,7 @@ class Logins:
         # Ids of devices are never used twice, so an ended one stays ended. Why it is kept: a
         # reading of the store that began before the end must not bring the device back.
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._forgotten = 0
 
     def get(self, token_hash: bytes) -> Actor | None:
         """The device with this token, now seen; None if unknown here or expired."""
@@ -69,11 +70,20 @@ class Logins:
         self._note(login, now_ms)
         return login.actor
 
-    def keep(self, device: Device) -> Actor | None:
-        """Know this device, as the store has it, now seen. None: it has ended since."""
+    def ticket(self) -> int:
+        """Take one before reading a device, and give it to `keep`."""
+        return self._forgotten
+
+    def keep(self, device: Device, ticket: int) -> Actor | None:
+        """Know this device, as the store had it, now seen. None: it has ended since.
+
+        Where others were to be asked for again meanwhile, so is this one: it is not kept.
+        """
         if device.device in self._ended:
             return None
         login = self._by_hash.get(device.token_hash)
+        if login is None and ticket != self._forgotten:
+            return Actor(device.user, device.device)
         if login is None:
             login = self._by_hash[device.token_hash] = _Login(device)
             self._by_user.setdefault(device.user, {})[device.device] = login
@@ -84,12 +94,14 @@ class Logins:
 
     def forget(self, user: str, devices: Collection[str]) -> None:
         """Ask the store about these again."""
+        self._forgotten += 1
         known = self._by_user.get(user, {})
         for login in [known[device] for device in devices if device in known]:
             self._remove(login)
 
     def forget_all(self) -> None:
         """Ask the store about all of them again."""
+        self._forgotten += 1
         self._by_hash.clear()
         self._by_user.clear()
 

@@ -78,7 +78,7 @@ class People:
         except Unavailable:
             self._hooks.privacy_changed(actor.user)  # it may have happened
             raise
-        if privacy_before[0] != _privacy_of(account):
+        if privacy_before[-1] != _privacy_of(account):
             self._hooks.privacy_changed(actor.user)
         return _profile(account)
 

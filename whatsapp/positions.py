@@ -49,6 +49,7 @@ class Positions:
 
         Then the receipts of direct chats that it missed since it was last connected.
         """
+        ticket = self._cursors.ticket()
         positions = await self._chats.of_user(session.user, session.device)
         # From here on nothing waits: what is committed from now on is offered to the session.
         if session.state is State.CLOSED:
@@ -61,7 +62,7 @@ class Positions:
                 _refuse_cursor(session, position, override)
                 override = None
             self._learn(position)
-            self._place(session, position, override)
+            self._place(session, position, override, ticket)
         for chat in overrides:
             _push_refusal(session, NotFound(f"cursor of {chat}: {NO_SUCH_CHAT}"))
         session.state = State.LIVE
@@ -125,10 +126,12 @@ class Positions:
             if frame is not None:
                 session.push(frame)
 
-    def _place(self, session: Session, position: Position, override: int | None) -> None:
+    def _place(
+        self, session: Session, position: Position, override: int | None, ticket: int
+    ) -> None:
         chat, first = position.chat, position.member.joined - 1
         known = self._cursors.device_at(
-            chat, session.user, session.device, position.device_received
+            chat, session.user, session.device, position.device_received, ticket
         )
         cursor = known if override is None else override
         if override is not None and override != known:

@@ -152,6 +152,7 @@ class Presences:
             if user not in self._watchers:
                 self._watchers[user] = {}
                 if self._typed is not None:
+                    self._accounts.forget_last_seen(user)
                     stop = self._directory.watch([user], self._changed_elsewhere)
                     self._unwatch[user] = stop
             self._watchers[user][session] = None
@@ -172,6 +173,8 @@ class Presences:
     async def show(self, actor: Actor, user: str) -> PresenceInfo:
         """The presence of one user; `NotFound` for one that does not exist."""
         user = user_id(user)
+        if self._typed is not None and user not in self._watchers:
+            self._accounts.forget_last_seen(user)
         account = (await self._accounts.find([user])).get(user)
         if account is None or account.erased:
             raise NotFound("there is no such user")
@@ -259,7 +262,12 @@ class Presences:
     def typing(self, session: Session, frame: Typing) -> Awaitable[None] | None:
         """Pass on that the user types or stopped; unchanged repeats are not passed on."""
         room = self._rooms.get(frame.chat)
-        if room is None or (room.relations is None and not room.group):
+        if (
+            room is None
+            or room.stale
+            or frame.chat not in session.chats()
+            or (room.relations is None and not room.group)
+        ):
             return self._typing_later(session, frame)
         self._types(session.user, room, on=frame.on)
         return None

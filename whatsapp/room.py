@@ -215,7 +215,10 @@ class Rooms:
         missing = [chat for chat in chats if chat not in found]
         if missing:
             for chat, record in (await self._chats.load(missing)).items():
-                found[chat] = self._keep(Room(record))
+                if (room := self._rooms.get(chat)) is None:
+                    found[chat] = self._keep(Room(record))
+                else:  # since we asked; maybe from an older reading
+                    found[chat] = self._taken(room, record)
         return found
 
     def new(self, record: Chat) -> Room:

@@ -105,8 +105,8 @@ def gap_not_noticed() -> AbstractContextManager[None]:
 def lost_cursor() -> AbstractContextManager[None]:
     place = Positions._place
 
-    def one_too_far(self, session, position, override):
-        place(self, session, position, override)
+    def one_too_far(self, session, position, *more):
+        place(self, session, position, *more)
         if position.chat in session.behind:
             session.begin(position.chat, session.position(position.chat) + 1)
 

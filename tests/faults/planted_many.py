@@ -134,5 +134,5 @@ PLANTS_OF_MANY: dict[Plant, tuple[str, ...]] = {
     presence_is_not_told_again: ("watch", "full", "privacy"),
     membership_of_another_time: ("groups", "links"),
     nobody_minds_who_cannot_be_heard: ("parts",),
-    who_leaves_does_not_hear_of_it: (),
+    who_leaves_does_not_hear_of_it: ("groups",),
 }

@@ -56,6 +56,7 @@ async def test_what_was_acknowledged_in_a_group_is_written_before_the_store_is_c
         chat = await app.groups.create(Actor("ann", ""), "all", ["ben"])
         session = app._new_session(cast("Any", None), 1, None)
         session.user, session.device, session.state = "ben", "phone", State.LIVE
+        session.begin(chat, 0)
         assert app.conversations.received(session, Received(chat, 1)) is None
         assert len(app.cursors) == 0
     async with open_app(config) as app:

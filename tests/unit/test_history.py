@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backends.memory import _Data
-from tests.support.world import World
+from tests.support.world import WAIT, World
 from whatsapp.errors import BadRequest, NotFound
 from whatsapp.history import UNREAD_MAX
 from whatsapp.model import Actor, Role
@@ -295,6 +295,19 @@ def test_only_what_may_be_seen_is_found(shelf):
     shelf.write("ann", "bob", "hidden tea")
     assert "hidden tea" not in shelf.search("bob", "tea")[0]
     assert "hidden tea" in shelf.search("ann", "tea")[0]
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_who_is_removed_during_a_search_does_not_find_what_was_said_after(shelf, everywhere):
+    group = shelf.group("ann", "bob", "cid")
+    shelf.next("search", WAIT)
+    chat = None if everywhere else group
+    work = shelf.histories.search(Actor("bob", "x"), "secret", chat, None, None, 20)
+    found = shelf.begin(work)
+    shelf.remove("ann", group, "bob")
+    shelf.write("ann", group, "a secret")
+    shelf.go_on()
+    assert found[0].results == []
 
 
 def test_a_search_needs_words(shelf):

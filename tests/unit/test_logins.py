@@ -34,17 +34,17 @@ def device(name, clock, user="ann"):
 
 def test_what_was_kept_is_found_by_its_hash(known, clock):
     assert known.get(b"d1") is None
-    assert known.keep(device("d1", clock)) == Actor("ann", "d1")
-    assert known.keep(device("d1", clock)) == Actor("ann", "d1")
+    assert known.keep(device("d1", clock), known.ticket()) == Actor("ann", "d1")
+    assert known.keep(device("d1", clock), known.ticket()) == Actor("ann", "d1")
     assert known.get(b"d1") == Actor("ann", "d1")
     assert known.of_user("ann") == ["d1"]
 
 
 def test_the_longest_unused_is_forgotten_and_not_ended(known, clock):
     for name in ("d1", "d2", "d3"):
-        known.keep(device(name, clock))
+        known.keep(device(name, clock), known.ticket())
     known.get(b"d1")
-    known.keep(device("d4", clock, user="bob"))
+    known.keep(device("d4", clock, user="bob"), known.ticket())
     assert [known.get(name) is not None for name in (b"d1", b"d2", b"d3", b"d4")] == [
         True,
         False,
@@ -57,21 +57,21 @@ def test_the_longest_unused_is_forgotten_and_not_ended(known, clock):
 
 def test_what_has_ended_never_comes_back(known, clock):
     late = device("d1", clock)
-    known.keep(late)
+    known.keep(late, known.ticket())
     known.end("ann", ["d1"])
     assert known.get(b"d1") is None
-    assert known.keep(late) is None
+    assert known.keep(late, known.ticket()) is None
     assert known.ended("d1")
     assert known.of_user("ann") == []
 
 
 def test_what_is_forgotten_may_come_back(known, clock):
-    known.keep(device("d1", clock))
+    known.keep(device("d1", clock), known.ticket())
     known.forget("bob", ["d1"])
     assert known.get(b"d1") is not None
     known.forget("ann", ["d1", "never heard of"])
     assert known.get(b"d1") is None
-    assert known.keep(device("d1", clock)) is not None
+    assert known.keep(device("d1", clock), known.ticket()) is not None
 
 
 def test_the_memory_of_the_ended_is_bounded(known, clock, monkeypatch):
@@ -81,7 +81,7 @@ def test_the_memory_of_the_ended_is_bounded(known, clock, monkeypatch):
 
 
 def test_use_is_noted_once_a_minute(known, clock):
-    known.keep(device("d1", clock))
+    known.keep(device("d1", clock), known.ticket())
     clock.pass_seconds(59)
     known.get(b"d1")
     assert not known.anything_seen
@@ -101,7 +101,7 @@ def test_a_device_that_is_not_in_memory_is_seen_too(known, clock):
 
 
 def test_an_ended_device_is_not_seen(known, clock):
-    known.keep(device("d1", clock))
+    known.keep(device("d1", clock), known.ticket())
     clock.pass_seconds(60)
     known.get(b"d1")
     taken = known.take_seen()
@@ -134,7 +134,7 @@ def test_the_memory_of_use_is_bounded(known, clock, monkeypatch):
 
 
 def test_a_clock_that_steps_back_makes_nothing_older(known, clock):
-    known.keep(device("d1", clock))
+    known.keep(device("d1", clock), known.ticket())
     clock.pass_days(1)
     known.get(b"d1")
     later_ms = clock.now_ms()
