@@ -429,6 +429,15 @@ async def test_what_waits_survives_the_program_and_goes_out_later(tmp_path, unus
                 await at.opens("ben", shows="typed while away")
 
 
+async def test_what_is_told_before_the_fields_are_there_is_shown_with_them(server, tmp_path):
+    async with terminal(server.url, tmp_path, "ann") as at:
+        screen = LoginScreen(server.url, user="ann", saved=[], demo=[])
+        screen.told("the weather is bad")
+        await at.app.push_screen(screen)
+        assert (at.app.focused and at.app.focused.id) == "password"
+        await at.sees("the weather is bad")
+
+
 async def test_a_login_that_was_ended_asks_again(server, tmp_path):
     async with logged_in(server, tmp_path, "ann") as at, someone(server.url, "ann") as other:
         (device,) = [d.device for d in await other.devices() if not d.current]

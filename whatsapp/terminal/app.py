@@ -76,9 +76,9 @@ class ChatApp(App[int]):
     def _ask(self, user: str, trouble: str = "") -> None:
         demo = list(DEMO_USERS) if is_here(self.logins.url) else []
         screen = LoginScreen(self.logins.url, user=user, saved=self.logins.users(), demo=demo)
-        _ = self.push_screen(screen)
         if trouble:
-            self.call_after_refresh(screen.told, trouble)
+            screen.told(trouble)
+        _ = self.push_screen(screen)
 
     @on(LoginScreen.Chosen)
     def _chosen(self, event: LoginScreen.Chosen) -> None:
@@ -89,12 +89,12 @@ class ChatApp(App[int]):
         """Be this user, and show the chats; or say why not."""
         screen = self.screen
         if isinstance(screen, LoginScreen):
-            self.call_after_refresh(screen.told, f"Logging in as {user} \u2026", trouble=False)
+            screen.told(f"Logging in as {user} \u2026", trouble=False)
         try:
             client = await self._logged_in(model.user_id(user), password, register=register)
         except (errors.WhatsAppError, Ended) as error:
             if isinstance(screen, LoginScreen):
-                self.call_after_refresh(screen.told, _why(error, user))
+                screen.told(_why(error, user))
             return
         self._client = client
         self.session = session = Session(

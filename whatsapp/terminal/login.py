@@ -53,6 +53,8 @@ class LoginScreen(Screen[None]):
         self._user = user
         self._saved = saved[:OFFERED_MAX]
         self._demo = [one for one in demo if one not in self._saved]
+        self._there = False
+        self._told: tuple[str, bool] | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(id="login"):
@@ -80,16 +82,25 @@ class LoginScreen(Screen[None]):
                 yield button
 
     def on_mount(self) -> None:
-        self.query_one("#password" if self._user else "#user", Input).focus()
+        # At once: what is typed from the first sight of it on must not land in the other field.
+        self.set_focus(self.query_one("#password" if self._user else "#user", Input))
+        self._there = True
+        if self._told is not None:
+            self._show(*self._told)
 
     def told(self, text: str, *, trouble: bool = True) -> None:
-        """What went wrong, or what is under way."""
+        """What went wrong, or what is under way. Also before its fields are there."""
+        self._told = text, trouble
+        if self._there:
+            self._show(text, trouble)
+
+    def _show(self, text: str, trouble: bool) -> None:  # noqa: FBT001 — as told
         static = self.query_one("#told", Static)
         static.update(Text(shown.visible(text), "bold red" if trouble else ""))
         for widget in (*self.query(Button), *self.query(Input)):
             widget.disabled = not trouble
         if trouble:
-            self.query_one("#password", Input).focus()
+            self.set_focus(self.query_one("#password", Input))
 
     @on(Input.Submitted, "#password")
     @on(Button.Pressed, "#enter")
