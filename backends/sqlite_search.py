@@ -48,6 +48,7 @@ class Search:
         self._wake.set()
         self._caught_up = asyncio.Event()
         self._told = monotonic()
+        self._stuck = False
         # About how many entries of the log the index has not read; exact when it has all.
         self.behind = 0
 
@@ -141,7 +142,7 @@ class Search:
         try:
             await self._indexer.run(lambda db: self._added(db, rows))
         except Unavailable as error:
-            if _damaged(error):
+            if _damaged(error.__cause__):
                 self._unfit = str(error.__cause__)
             raise
         self._indexed = rows[-1].number
@@ -158,8 +159,9 @@ class Search:
         try:
             indexer = await connect(self._file, index.INDEX_PRAGMAS, _ignore)
         except sqlite3.DatabaseError as error:
-            self._unfit = str(error)
-            raise Unavailable("the search index cannot be opened") from error
+            if _damaged(error):
+                self._unfit = str(error)
+            raise self._stopped("opened", error) from error
         try:
             indexed, last_id = await indexer.run(lambda db: index.open_index(db, self._identity))
             await self._compare(indexed, last_id)
@@ -169,10 +171,10 @@ class Search:
             if isinstance(error, index.UnfitError):
                 self._unfit = str(error)
                 raise Unavailable("the search index is being built anew") from error
-            if isinstance(error, Unavailable) and _damaged(error):
+            if isinstance(error, Unavailable) and _damaged(error.__cause__):
                 self._unfit = str(error.__cause__)
             raise
-        self._indexer, self._indexed = indexer, indexed
+        self._indexer, self._indexed, self._stuck = indexer, indexed, False
 
     async def _compare(self, indexed: int, last_id: str) -> None:
         """Is the last entry that the index knows in the log? (A backup may have come back.)"""
@@ -182,13 +184,25 @@ class Search:
             raise index.UnfitError("ahead of the log")
 
     async def _remove(self, reason: str) -> None:
-        log.warning("search index is built anew reason=%s", reason)
         indexer, self._indexer = self._indexer, None
-        await self._searcher.run(_detach)
-        if indexer is not None:
-            await indexer.close()
-        await asyncio.to_thread(index.remove, self._file)
+        try:
+            await self._searcher.run(_detach)  # after the searches that are under way
+        finally:
+            if indexer is not None:
+                await indexer.close()
+        try:
+            await asyncio.to_thread(index.remove, self._file)
+        except OSError as error:
+            raise self._stopped("removed", error) from error
+        log.warning("search index is built anew reason=%s", reason)
         self._indexed, self._unfit = 0, ""
+
+    def _stopped(self, how: str, error: Exception) -> Unavailable:
+        """It is tried again and again, and told once."""
+        if not self._stuck:
+            log.error("search index cannot be %s file=%s error=%s", how, self._file, error)
+        self._stuck = True
+        return Unavailable(f"the search index cannot be {how}")
 
     def _next(self, db: sqlite3.Connection) -> tuple[list[index.Row], int]:
         """What comes next, and the number of the log's last entry."""
@@ -212,9 +226,12 @@ async def open_search(folder: Path, identity: str, readers: Readers) -> AsyncIte
             yield search
         finally:
             task.cancel()
-            await asyncio.wait([task])
-            await searcher.run(_detach)
-            await search.close()
+            try:
+                await asyncio.wait([task])
+                with suppress(Unavailable):
+                    await searcher.run(_detach)
+            finally:
+                await search.close()
             if not task.cancelled() and (error := task.exception()):
                 log.error("search index task failed", exc_info=error)
     finally:
@@ -231,9 +248,9 @@ def _detach(db: sqlite3.Connection) -> None:
         db.execute("DETACH search")
 
 
-def _damaged(error: Unavailable) -> bool:
+def _damaged(error: BaseException | None) -> bool:
     """Is it the file itself (and not a full disk, say)?"""
-    code = getattr(error.__cause__, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
 import time
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends import sqlite_index, sqlite_search
+from backends import sqlite_index, sqlite_search, sqlite_thread
 from backends.sqlite_thread import Readers
 from tests.support.backends import (
     PAIR,
@@ -54,6 +55,10 @@ async def found(stores, query="hello", user="ann"):
         parse(query), [await scope(stores, user)], sender=None, before_ms=None, limit=99
     )
     return [entry.text for entry in entries]
+
+
+def search_of(stores) -> Any:
+    return stores.messages._search
 
 
 def indexer(stores) -> Any:
@@ -291,6 +296,66 @@ async def test_damage_while_running_costs_one_search(folder, sql, caplog):
         assert await indexed_entries(stores) == 4
         assert await found(stores) == [f"hello {n}" for n in (3, 2, 1, 0)]
     assert "search index is built anew" in caplog.text
+
+
+async def test_an_index_that_cannot_be_removed_is_removed_later(folder, monkeypatch, caplog):
+    remove, fails = sqlite_index.remove, [OSError(errno.EROFS, "read-only"), OSError("again")]
+
+    def removing(file):
+        if fails:
+            raise fails.pop()
+        remove(file)
+
+    monkeypatch.setattr(sqlite_index, "remove", removing)
+    async with opened("sqlite", folder) as stores:
+        await append(stores, say("hello"))
+        await indexed(stores)
+        search_of(stores)._unfit = "damaged"
+        await append(stores, say("hello again"))
+        await indexed(stores)
+        assert len(await found(stores)) == 2
+    assert caplog.text.count("cannot be removed") == 1
+
+
+async def test_an_index_that_cannot_be_opened_for_a_while_is_kept(folder, monkeypatch, caplog):
+    async with opened("sqlite", folder) as stores:
+        await append(stores, say("hello"))
+        await indexed(stores)
+    connect = sqlite_thread.connect
+    no_descriptors = sqlite3.OperationalError("unable to open database file")
+    no_descriptors.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+    fails = [no_descriptors] * 2
+
+    async def connecting(file, *more):
+        if file.name == "search.db" and fails:
+            raise fails.pop()
+        return await connect(file, *more)
+
+    monkeypatch.setattr(sqlite_search, "connect", connecting)
+    async with opened("sqlite", folder) as stores:
+        await indexed(stores)
+        assert await found(stores) == ["hello"]
+    assert "built anew" not in caplog.text
+    assert caplog.text.count("cannot be opened") == 1
+
+
+async def test_closed_while_it_is_built_anew(folder):
+    """Its thread ends all the same: the process would wait for it for ever."""
+    async with opened("sqlite", folder) as stores:
+        await append(stores, say("hello"))
+        await indexed(stores)
+        search = search_of(stores)
+        busy = asyncio.create_task(search._searcher.run(lambda db: time.sleep(0.3)))
+        await asyncio.sleep(0.05)
+        connection = search._indexer._connection
+        search._unfit = "damaged"
+        search._wake.set()
+        while search._indexer is not None:
+            await asyncio.sleep(0.01)
+        assert not busy.done()
+    await busy
+    await asyncio.sleep(0.1)
+    assert not connection._thread.is_alive()
 
 
 async def test_damaged_pages_while_running(folder):
