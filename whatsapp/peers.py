@@ -46,7 +46,7 @@ HANDSHAKE_SECONDS = 3.0
 UNPROVEN_MAX = 16
 TICK_SECONDS = 0.5
 BACKOFF_SECONDS_MIN = 0.1
-BACKOFF_SECONDS_MAX = 2.0
+BACKOFF_SECONDS_MAX = 0.5
 # A link that lasted for so long was a good one: the next waits are short again.
 STEADY_SECONDS = 2.0
 # For what was written before the end to leave.
