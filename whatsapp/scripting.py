@@ -35,7 +35,7 @@ from whatsapp.saved import CHAT, SCRIPT, Slot
 from whatsapp.wire import Item
 
 CHATS_PAGE = 100
-CHATS_MAX = 10_000
+CHAT_PAGES_MAX = 100
 PAST_MESSAGES_MAX = 100_000  # that `--since` prints; of more, the newest
 RETRY_FIRST_SECONDS = 0.2
 RETRY_SECONDS_MAX = 5.0
@@ -153,14 +153,16 @@ async def _chats(calls: Calls) -> list[resources.ChatInfo]:
     """All of the user's chats, newest activity first."""
     found: dict[str, resources.ChatInfo] = {}
     before: int | None = None
-    while len(found) < CHATS_MAX:
+    for _ in range(CHAT_PAGES_MAX):
         page = await calls.chats(limit=CHATS_PAGE, before_ms=before)
         new = [chat for chat in page if chat.chat not in found]
         found.update({chat.chat: chat for chat in new})
         times = [chat.last.time for chat in page if chat.last is not None]
-        if len(page) < CHATS_PAGE or not new or not times:
+        if len(page) < CHATS_PAGE or not times:
             break
-        before = min(times)
+        # Chats may share a time, so the oldest one's is asked for again. Where that brought
+        # nothing new, a whole page shares it, and what can be had is what is older.
+        before = min(times) + bool(new)
     return list(found.values())
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 
+import msgspec
 import pytest
 from playwright.async_api import expect
+from yarl import URL
 
 from tests.browser.person import PASSWORD
+from tests.support.terminal import ChatList
 
 TEXT_BYTES_MAX = 16_384
 
@@ -104,6 +107,22 @@ async def test_a_login_that_was_ended_elsewhere(people):
     await ann.chat_line("Bob").click()
     await ann.sees_state("not lost", "delivered")
     assert await ann.stored_texts(ann.chat_with(bob)) == ["before", "not lost"]
+
+
+@pytest.mark.parametrize("times", [[n // 7 + 1 for n in range(420)], [2] * 200 + [1] * 50])
+async def test_chats_of_the_same_time_are_all_listed(person, times):
+    ann, chats = await person("Ann"), ChatList(times)
+
+    async def listed(route):
+        asked = URL(route.request.url).query
+        before = int(asked["before"]) if "before" in asked else None
+        infos = await chats.chats(limit=int(asked["limit"]), before_ms=before)
+        await route.fulfill(json=msgspec.to_builtins(infos))
+
+    await ann.context.route("**/v1/chats?*", listed)
+    await ann.log_in()
+    lines = ann.page.get_by_role("navigation", name="List of chats").get_by_role("link")
+    await expect(lines).to_have_count(len(times))
 
 
 @pytest.mark.parametrize("hours", [-1, 1])

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from msgspec import Struct
@@ -15,6 +15,8 @@ from msgspec import Struct
 from tests.support.need import ROOT
 from tests.support.server import Running, running, settings
 from whatsapp.client import Client
+from whatsapp.resources import ChatInfo
+from whatsapp.wire import Item
 
 PASSWORD = "a good password"
 COMMAND_SECONDS_MAX = 30.0
@@ -43,6 +45,35 @@ async def someone(url: str, user: str) -> AsyncIterator[Client]:
     async with Client(url) as client:
         await client.login(user, PASSWORD)
         yield client
+
+
+class ChatList(Client):
+    """A client without a server, whose chats were last active at these times; paged as there."""
+
+    def __init__(self, times: Iterable[int]) -> None:
+        self.user = "ann"
+        self.all = [_empty_chat(f"g:{number:03}", time) for number, time in enumerate(times)]
+
+    async def chats(
+        self, *, limit: int | None = None, before_ms: int | None = None
+    ) -> list[ChatInfo]:
+        found = [info for info in self.all if before_ms is None or _active(info) < before_ms]
+        return sorted(found, key=lambda info: (-_active(info), info.chat))[:limit]
+
+    async def watch(self, users: list[str]) -> None:
+        """Nobody is looked at."""
+
+
+def _empty_chat(chat: str, time: int) -> ChatInfo:
+    last = Item(chat=chat, seq=1, kind="created", time=time)
+    return ChatInfo(
+        chat=chat, kind="group", title=chat, last=last, head=1, received=0, read=0, unread=0
+    )
+
+
+def _active(info: ChatInfo) -> int:
+    assert info.last is not None
+    return info.last.time
 
 
 class Home:

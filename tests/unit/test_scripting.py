@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.server import Running
-from tests.support.terminal import PASSWORD, Home, people, someone
+from tests.support.terminal import PASSWORD, ChatList, Home, people, someone
 from whatsapp import scripting
 from whatsapp.access import EXIT_CREDENTIALS, EXIT_TEMPORARY, EXIT_TERMINATED, Failed
 
@@ -91,6 +91,14 @@ async def test_a_group_is_named_by_its_title_or_id(server, home):
     unknown = await home.run("send", *options, "Day shift", "c", password=PASSWORD)
     assert unknown.code == 1
     assert "there is no chat 'Day shift'" in unknown.err
+
+
+async def test_chats_of_the_same_time_are_all_found():
+    found = await scripting._chats(ChatList(number // 7 for number in range(250)))
+    assert len(found) == len({info.chat for info in found}) == 250
+    # More than a page at one time: there is no way to the rest of those, but to what is older.
+    found = await scripting._chats(ChatList([2] * (scripting.CHATS_PAGE + 20) + [1] * 50))
+    assert [info.last.time for info in found if info.last] == [2] * scripting.CHATS_PAGE + [1] * 50
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from tests.support.server import Running
-from tests.support.terminal import PASSWORD, people, someone
+from tests.support.terminal import PASSWORD, ChatList, people, someone
 from whatsapp import saved, wire
 from whatsapp.client import Client, Options
 from whatsapp.outbox import Login, Outbox
@@ -502,6 +502,14 @@ async def test_a_narrow_terminal_shows_the_list_only_while_it_is_used(server, tm
 def entry(seq: int, sender: str = "ben", **members) -> wire.Item:
     members = {"kind": "text", "text": f"t{seq}", **members}
     return wire.Item(chat="ann:ben", seq=seq, time=seq, id=str(seq), sender=sender, **members)
+
+
+@pytest.mark.parametrize("times", [[n // 7 for n in range(250)], [2] * 100 + [1] * 50])
+async def test_chats_of_the_same_time_are_all_listed(times: list[int]):
+    session = Session(ChatList(times), changed=lambda: None, tell=print, ended=print)
+    await session._load_chats()
+    await session.end()
+    assert len(session.state.chats) == len(times)
 
 
 def test_a_thread_has_each_entry_once_in_order_whatever_comes_when():

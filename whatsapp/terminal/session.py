@@ -22,7 +22,7 @@ from whatsapp.wire import Item
 
 PAGE_ENTRIES = 60
 CHATS_PAGE = 100
-CHATS_MAX = 5_000
+CHAT_PAGES_MAX = 50
 NAMES_ASKED_MAX = 64  # at once, of a group's members
 TYPING_EVERY_SECONDS = 4.0
 JUMP_CONTEXT_ENTRIES = 30
@@ -268,15 +268,18 @@ class Session:
 
     async def _load_chats(self) -> None:
         before: int | None = None
-        seen = 0
-        while seen < CHATS_MAX:
+        seen: set[str] = set()
+        for _ in range(CHAT_PAGES_MAX):
             page = await self.client.chats(limit=CHATS_PAGE, before_ms=before)
             self.state.known(self._not_behind(info) for info in page)
-            seen += len(page)
+            new = {info.chat for info in page} - seen
+            seen |= new
             times = [info.last.time for info in page if info.last is not None]
-            if len(page) < CHATS_PAGE or not times or min(times) == before:
+            if len(page) < CHATS_PAGE or not times:
                 break
-            before = min(times)
+            # Chats may share a time, so the oldest one's is asked for again. Where that brought
+            # nothing new, a whole page shares it, and what can be had is what is older.
+            before = min(times) + bool(new)
         self._watch()
         self._changed()
 

@@ -82,9 +82,13 @@ export class Sync {
         const infos = await get('/v1/chats', { limit: CHATS_PER_PAGE, ...(before && { before }) });
         await forgetStale(infos);
         await takeInfos(infos, (record, info) => { record.applied ??= info.head; });
+        const knownBefore = known.size;
         for (const { chat } of infos) known.add(chat);
-        before = infos.at(-1)?.last?.time;
-        if (infos.length < CHATS_PER_PAGE || !before) break;
+        const oldest = infos.at(-1)?.last?.time;
+        if (infos.length < CHATS_PER_PAGE || !oldest) break;
+        // Chats may share a time, so the oldest one's is asked for again. Where that brought
+        // nothing new, a whole page shares it, and what can be had is what is older.
+        before = oldest + (known.size > knownBefore ? 1 : 0);
       }
       await forgetAllBut(known);
       await putMeta('primed', true);
