@@ -39,6 +39,9 @@ CHAT_PAGES_MAX = 100
 PAST_MESSAGES_MAX = 100_000  # that `--since` prints; of more, the newest
 RETRY_FIRST_SECONDS = 0.2
 RETRY_SECONDS_MAX = 5.0
+# After these the message may be stored. The server's own `unavailable` and `internal` say no more
+# than a proxy's 502 and 504, which become the same.
+UNKNOWN = (ConnectionLost, errors.Unavailable, errors.Internal)
 
 _AGO = re.compile(r"^(\d+)\s*([smhd])$")
 _UNITS_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -101,20 +104,20 @@ async def send(who: Who, letter: Letter, *, timeout_seconds: float) -> resources
         message_id = letter.id or str(uuid.uuid4())
         deadline = time.monotonic() + timeout_seconds
         wait = RETRY_FIRST_SECONDS
-        sent_once = False
+        maybe_stored = False
         while True:
             try:
                 return await calls.post_over_http(
                     chat, message_id, letter.text, reply_to=letter.reply_to
                 )
             except (Offline, ConnectionLost, errors.Answer) as error:
-                sent_once = sent_once or isinstance(error, ConnectionLost)
+                maybe_stored = maybe_stored or isinstance(error, UNKNOWN)
                 if isinstance(error, errors.Answer) and not error.retryable:
                     raise
                 asked = (getattr(error, "retry_after_ms", None) or 0) / 1000
                 pause = max(asked, wait)
                 if time.monotonic() + pause > deadline:
-                    raise _unknown(error, message_id) if sent_once else error from None
+                    raise _unknown(error, message_id) if maybe_stored else error from None
             wait = min(wait * 2, RETRY_SECONDS_MAX)
             await asyncio.sleep(pause)
 

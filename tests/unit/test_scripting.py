@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.scripted import problem, scripted
 from tests.support.server import Running
 from tests.support.terminal import PASSWORD, ChatList, Home, people, someone
 from whatsapp import scripting
-from whatsapp.access import EXIT_CREDENTIALS, EXIT_TEMPORARY, EXIT_TERMINATED, Failed
+from whatsapp.access import EXIT_CREDENTIALS, EXIT_TEMPORARY, EXIT_TERMINATED, Failed, Who
+from whatsapp.errors import Busy
 
 LINE_SECONDS_MAX = 15.0
 
@@ -93,6 +95,32 @@ async def test_a_group_is_named_by_its_title_or_id(server, home):
     assert "there is no chat 'Day shift'" in unknown.err
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (502, b"<html>Bad Gateway</html>"),
+        (504, b"<html>Gateway Timeout</html>"),
+        problem(503, "unavailable"),
+        problem(500, "internal"),
+        (200, b"<html>stored, who knows</html>"),
+    ],
+)
+async def test_an_unknown_outcome_is_told_with_the_id_for_a_repeat(tmp_path, monkeypatch, answer):
+    monkeypatch.setenv("WHATSAPP_PASSWORD", PASSWORD)
+    async with scripted() as server:
+        who = Who(server.url, "ann", tmp_path)
+        server.answers["POST /v1/chats/ann:ben/messages"] = answer
+        letter = scripting.Letter(to="ben", text="hi", id="nightly-2026-01-01")
+        with pytest.raises(Failed, match="is not known") as told:
+            await scripting.send(who, letter, timeout_seconds=0)
+        assert told.value.exit_code == EXIT_TEMPORARY
+        assert "--id nightly-2026-01-01" in told.value.cure
+        # This one is known: nothing was stored.
+        server.answers["POST /v1/chats/ann:ben/messages"] = problem(503, "busy")
+        with pytest.raises(Busy):
+            await scripting.send(who, letter, timeout_seconds=0)
+
+
 async def test_chats_of_the_same_time_are_all_found():
     found = await scripting._chats(ChatList(number // 7 for number in range(250)))
     assert len(found) == len({info.chat for info in found}) == 250
@@ -126,8 +154,6 @@ async def test_what_goes_wrong_has_a_cause_a_cure_and_a_code(home, arguments, co
 
 
 async def test_a_server_that_is_busy_is_waited_for(server, home, monkeypatch):
-    from whatsapp.errors import Busy
-
     post, refusals = server.app.conversations.post, 2
 
     async def busy_at_first(*arguments):
