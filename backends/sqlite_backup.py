@@ -47,9 +47,11 @@ def copy(source: Path, target: Path, tell: Tell) -> Iterator[Path]:
             _copy(source, part, tell)
             yield part
             part.replace(target)
-            _sync(target.parent)
-        finally:
+        except BaseException:
             forget(part)
+            raise
+        # From here on a file of that name is another process's.
+        _sync(target.parent)
 
 
 @contextmanager

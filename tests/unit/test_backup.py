@@ -131,6 +131,25 @@ def test_two_backups_to_one_file_do_not_mix(data: Path, tmp_path: Path):
     assert run("check", str(tmp_path / "b.db")).exit_code == 0
 
 
+def test_a_backup_that_is_done_leaves_the_next_one_s_unfinished_file(
+    data: Path, tmp_path, monkeypatch
+):
+    """The next one to the same name begins as soon as the name is free, before we have ended."""
+    from backends import sqlite_backup
+
+    sync, part = sqlite_backup._sync, tmp_path / "b.db.part"
+
+    def begin_the_next(path: Path) -> None:
+        if path == tmp_path:
+            part.write_bytes(b"of the next one")
+        sync(path)
+
+    monkeypatch.setattr(sqlite_backup, "_sync", begin_the_next)
+    with sqlite_backup.copy(data / "messages.db", tmp_path / "b.db", quiet):
+        pass
+    assert part.read_bytes() == b"of the next one"
+
+
 def test_a_disk_that_takes_no_more_is_told_and_left_as_it_was(data: Path, tmp_path: Path):
     """Files of that process may not grow: as on a full disk."""
     target = tmp_path / "b.db"
