@@ -111,17 +111,24 @@ def _claimed(part: Path) -> Iterator[None]:
     with _telling_of_space(part):
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(descriptor, part):
             raise StartupError(
                 f"another backup is writing {part}", "Wait for it, or name another file."
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.fchmod(descriptor, 0o600)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int, part: Path) -> bool:
+    """Ours, and still of that name: one that ended since we opened it made a backup of it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), part.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def _copy(source: Path, target: Path, tell: Tell) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import resource
 import shutil
@@ -148,6 +149,24 @@ def test_a_backup_that_is_done_leaves_the_next_one_s_unfinished_file(
     with sqlite_backup.copy(data / "messages.db", tmp_path / "b.db", quiet):
         pass
     assert part.read_bytes() == b"of the next one"
+
+
+def test_a_backup_that_ends_while_the_next_one_begins_stays_whole(
+    data: Path, tmp_path: Path, monkeypatch
+):
+    """The next one has opened the unfinished file, which then becomes the backup."""
+    target, lock = tmp_path / "b.db", fcntl.flock
+
+    def end_just_now(descriptor: int, how: int) -> None:
+        if (part := tmp_path / "b.db.part").exists():
+            shutil.copyfile(data / "messages.db", part)
+            part.replace(target)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", end_just_now)
+    cause, _ = refused("backup", str(target), "--data", str(data), code=1)
+    assert "another backup is writing" in cause
+    assert target.read_bytes() == (data / "messages.db").read_bytes()
 
 
 def test_a_disk_that_takes_no_more_is_told_and_left_as_it_was(data: Path, tmp_path: Path):
