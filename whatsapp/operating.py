@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from whatsapp.ranges import NumberRange
 from whatsapp.settings import Settings, settings_options
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 EXIT_TROUBLE = 1
 FILE = click.Path(path_type=Path)
 COUNT = click.IntRange(1, 10**12)
-NUMBER = click.FloatRange(0, 10**9)
-ABOVE_0 = click.FloatRange(0, 10**9, min_open=True)
-SHARE = click.FloatRange(0, 1)
+NUMBER = NumberRange(0, 10**9)
+ABOVE_0 = NumberRange(0, 10**9, min_open=True)
+SHARE = NumberRange(0, 1)
 
 _no_verify = click.option("--no-verify", is_flag=True, help="Keep the copy as it is, unlooked at.")
 
@@ -142,10 +143,10 @@ def check(
 @click.option("--group-size", type=click.IntRange(2, 1024), metavar="N", help="Members.  [10]")
 @click.option("--online-share", type=SHARE, metavar="X", help="Of users, at once.  [0.4]")
 @click.option("--logins-per-user", type=NUMBER, metavar="N", help="A day.  [18]")
-@click.option("--peak-factor", type=click.FloatRange(1, 1000), metavar="N", help="[3]")
+@click.option("--peak-factor", type=NumberRange(1, 1000), metavar="N", help="[3]")
 @click.option("--years", type=ABOVE_0, metavar="N", help="[10]")
 @click.option("--copies", type=click.IntRange(1, 100), metavar="N", help="Of the data.  [3]")
-@click.option("--busy-share", type=click.FloatRange(0.01, 1), metavar="X", help="At peak.  [0.5]")
+@click.option("--busy-share", type=NumberRange(0.01, 1), metavar="X", help="At peak.  [0.5]")
 @click.option("--connections-max", type=COUNT, metavar="N", help="Of an instance.  [100,000]")
 @click.option("--shard-tb", type=ABOVE_0, metavar="N", help="A MongoDB shard holds.  [4]")
 @click.option("--costs", type=FILE, metavar="FILE", help="What `bench --calibrate` measured.")

@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 
+from whatsapp.ranges import NumberRange
+
 EXIT_USAGE = 2
 SERVER = "http://127.0.0.1:8080"
 
@@ -116,7 +118,7 @@ def logout(*, server: str, user: str | None) -> None:
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(0, 86_400),
+    type=NumberRange(0, 86_400),
     default=30.0,
     help="How long to try while the server is busy.  [30]",
 )

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import click
 from click.testing import CliRunner, Result
 
 from whatsapp import cli
@@ -33,6 +34,15 @@ def refused(*arguments: str, code: int, typed: str | None = None) -> tuple[str, 
     assert result.exit_code == code
     assert result.stdout == ""
     return tuple(result.stderr.splitlines())
+
+
+def every_command() -> Iterator[tuple[list[str], click.Command]]:
+    waiting: list[tuple[list[str], click.Command]] = [([], cli.main)]
+    while waiting:
+        path, command = waiting.pop()
+        yield path, command
+        if isinstance(command, click.Group):
+            waiting += [([*path, name], inner) for name, inner in command.commands.items()]
 
 
 class Serving:

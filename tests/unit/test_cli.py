@@ -6,14 +6,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 
-from tests.support.command import ROOT, refused, run
-from whatsapp import cli
+from tests.support.command import ROOT, every_command, refused, run
 from whatsapp.config import Config
 from whatsapp.errors import StartupError
 
@@ -31,15 +28,6 @@ def served(monkeypatch):
 
 
 # --- help and mistakes ---------------------------------------------------------------
-
-
-def every_command() -> Iterator[tuple[list[str], click.Command]]:
-    waiting: list[tuple[list[str], click.Command]] = [([], cli.main)]
-    while waiting:
-        path, command = waiting.pop()
-        yield path, command
-        if isinstance(command, click.Group):
-            waiting += [([*path, name], inner) for name, inner in command.commands.items()]
 
 
 @pytest.mark.parametrize("path", [path for path, _ in every_command()], ids=" ".join)

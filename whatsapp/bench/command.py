@@ -10,6 +10,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from whatsapp.ranges import NumberRange
+
 USUAL = ("ready", "direct", "group", "idle", "connect", "sync", "mixed", "search", "overload")
 SCENARIOS = (*USUAL, "cluster")
 # What `whatsapp plan --costs` reckons with, and how long to measure it where nobody says.
@@ -23,12 +25,12 @@ COUNT_OR_OWN = click.IntRange(0, 100_000_000)
 STORES = click.Choice(["sqlite", "memory"])
 LOOPS = click.Choice(["auto", "asyncio", "uvloop"])
 TEXT_BYTES = click.IntRange(0, 16_384)
-RATE = click.FloatRange(0, 1_000_000)
+RATE = NumberRange(0, 1_000_000)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 JSON_FILE = click.Path(path_type=Path, allow_dash=True)
 CONNECTIONS = "[direct 200, idle 5000, connect 1000, mixed 500, overload 200, cluster 60]"
 DATA = "search: a folder to fill, or filled before; it is kept. Others: one that it filled."
-FACTOR = click.FloatRange(1, 100)
+FACTOR = NumberRange(1, 100)
 OVERLOAD = "overload: so many times the capacity (or --rate) is offered.  [5]"
 CONFIG = click.Path(path_type=Path, dir_okay=False, exists=True)
 CLUSTER = "cluster: as for `serve`; names a MongoDB and a ZooKeeper.  [what `make services` runs]"
@@ -60,7 +62,7 @@ OPEN_LOOP = "Open loop: so many messages a second, whatever is answered."
 @click.option("--config", type=CONFIG, envvar="WHATSAPP_CONFIG", metavar="FILE", help=CLUSTER)
 @click.option("--driver", "drivers", type=DRIVERS, multiple=True, help=DRIVER)
 @click.option("--writers", type=WRITERS, default=0, metavar="N", help=WRITING)
-@click.option("--seconds", type=click.FloatRange(0.5, 3600), default=5.0, help="Of each run.  [5]")
+@click.option("--seconds", type=NumberRange(0.5, 3600), default=5.0, help="Of each run.  [5]")
 @click.option("--runs", type=click.IntRange(1, 100), default=3, help="[3]")
 @click.option("--json", "json_file", type=JSON_FILE, help="Write it there too; -: nothing else.")
 @click.option(
