@@ -50,11 +50,8 @@ class Hasher(Protocol):
     """What `passwords.py` does. Each may raise `Busy`."""
 
     async def hash(self, password: str) -> str: ...
-
-    async def verify(self, hashed: str, password: str) -> bool:
-        """An empty hash is nobody's: False, after the same time."""
-        ...
-
+    # An empty hash is nobody's: False, after the same time.
+    async def verify(self, hashed: str, password: str) -> bool: ...
     def needs_rehash(self, hashed: str) -> bool: ...
 
 
