@@ -343,7 +343,7 @@ class Client(Calls):
         tasks = [*self._filling, *([running] if running else [])]
         try:
             if running is not None and self._link is not None:
-                self._dialogue.acknowledge()
+                self._dialogue.finish()
                 self._link.finish()
                 if self._dialogue.opened.is_set():
                     await asyncio.wait([running], timeout=self.options.close_timeout_seconds)

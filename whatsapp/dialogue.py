@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from weakref import WeakSet
 
 from whatsapp import errors, model, wire
@@ -25,6 +26,11 @@ log = logging.getLogger(__name__)
 UNANSWERED_MAX = 64  # messages on their way at once, over all chats
 INBOX_MESSAGES_MAX = 10_000  # a server keeps to its window, far below
 TYPING_FRAMES_MAX = 32
+# Of `received` and `read`, which a reconnect may say for thousands of chats: 100 a second, half
+# of what a server lets a device do by default. The last turn before a good close may say more.
+SIGNALS_MAX = 50
+SIGNALS_SECONDS = 0.5
+LAST_SIGNALS_MAX = 1_000
 HELLO_BYTES_MAX = 56_000  # of cursors: below the limit of a frame
 INTERNAL_TRIES = 5  # an error inside of the server may be this message's own doing
 
@@ -60,12 +66,16 @@ class Dialogue:
         self._lanes = Lanes()
         self._failures: dict[str, int] = {}  # id → how often the server failed inside
         self._reads: dict[str, int] = {}  # to be said
-        self._reads_said: dict[str, int] = {}  # on this connection; said again on the next
+        self._reads_said: dict[str, int] = {}  # on this connection; said again on the next …
+        self._reads_asked: dict[str, int] = {}  # … unless the pong that is awaited has come
+        self._received: dict[str, int] = {}  # to be said
+        self._signals_left = SIGNALS_MAX
+        self._signals_timer: asyncio.TimerHandle | None = None
+        self._ping_due = False
         self._typing: deque[bytes] = deque(maxlen=TYPING_FRAMES_MAX)
         self._watched: list[str] | None = None
         self._watch_due = False
         self._received_timer: asyncio.TimerHandle | None = None
-        self._received_due = False
         self._pause: asyncio.TimerHandle | None = None
         for pending in outbox.pending.values():
             self._lanes.add(pending)
@@ -84,7 +94,8 @@ class Dialogue:
         self.taken()
 
     def read(self, chat: str, seq: int) -> None:
-        self._reads[chat] = max(seq, self._reads.get(chat, 0), self._reads_said.get(chat, 0))
+        said = (self._reads, self._reads_said, self._reads_asked)
+        self._reads[chat] = max(seq, *(reads.get(chat, 0) for reads in said))
         self.received(chat, seq)
         self.wake()
 
@@ -109,13 +120,20 @@ class Dialogue:
         if self._received_timer is not None:
             self._received_timer.cancel()
             self._received_timer = None
-        self._outbox.moved(self.inbox.moved)
+        moved, self.inbox.moved = self.inbox.moved, {}
+        self._outbox.moved(moved)
         self._outbox.flush_soon()
-        self._received_due = True
+        self._received |= moved
         self.wake()
+
+    def finish(self) -> None:
+        """The turn that follows is the last one: what waits is to be said in it."""
+        self._signals_left = LAST_SIGNALS_MAX
+        self.acknowledge()
 
     def forget_cursors(self) -> None:
         """The account is a new one: what was known of its chats is of another life."""
+        self._received = {}
         self.inbox = Inbox({}, automatic=self._automatic)
 
     def begin(self) -> None:
@@ -128,10 +146,10 @@ class Dialogue:
         """No connection any more. Those who wait learn it; the outbox keeps its messages."""
         self.ended = error
         self._closed()
-        for timer in (self._received_timer, self._pause):
+        for timer in (self._received_timer, self._pause, self._signals_timer):
             if timer is not None:
                 timer.cancel()
-        self._received_timer = self._pause = None
+        self._received_timer = self._pause = self._signals_timer = None
         waiting, self.waiting = self.waiting, {}
         for future in waiting.values():
             if not future.done():
@@ -173,7 +191,10 @@ class Dialogue:
                 self._sent(frame)
             case wire.Error():
                 self._error(frame)
-            case wire.Pong() | wire.Welcome():
+            case wire.Pong(n=n):
+                if n is not None:
+                    self._reads_asked = {}
+            case wire.Welcome():
                 pass
             case _:
                 self.emit(frame)
@@ -184,18 +205,46 @@ class Dialogue:
         if self._watch_due:
             frames.append(encoded(wire.Watch(users=self._watched or [])))
             self._watch_due = False
-        if self._received_due:
-            moved, self.inbox.moved = self.inbox.moved, {}
-            frames += [encoded(wire.Received(chat=c, seq=s)) for c, s in moved.items()]
-            self._received_due = False
-        reads, self._reads = self._reads, {}
-        self._reads_said |= reads
-        frames += [encoded(wire.Read(chat=c, seq=s)) for c, s in reads.items()]
-        return frames + self._sends()
+        frames += self._sends() + self._signals()
+        if self._ping_due:
+            frames.append(encoded(self._ping()))
+            self._ping_due = False
+        return frames
+
+    def beat(self) -> None:
+        self._ping_due = True
+        self.wake()
 
     def lost(self, reason: str, wait_seconds: float) -> None:
         self._closed()
         self.emit(Disconnected(reason, wait_seconds))
+
+    # --- signals out ----------------------------------------------------------------
+
+    def _signals(self) -> list[bytes]:
+        received = _first(self._received, self._signals_left)
+        reads = _first(self._reads, self._signals_left - len(received))
+        self._reads_said |= reads
+        frames = [encoded(wire.Received(chat=c, seq=s)) for c, s in received.items()]
+        frames += [encoded(wire.Read(chat=c, seq=s)) for c, s in reads.items()]
+        self._signals_left -= len(frames)
+        if frames and self._signals_timer is None:
+            loop = asyncio.get_running_loop()
+            self._signals_timer = loop.call_later(SIGNALS_SECONDS, self._more_signals)
+        return frames
+
+    def _more_signals(self) -> None:
+        self._signals_timer = None
+        self._signals_left = SIGNALS_MAX
+        self.wake()
+
+    def _ping(self) -> wire.Ping:
+        # A server handles frames in order, so a pong says that it knows the reads before the
+        # ping. Only that ping has a number, and only one such is on its way.
+        if self._reads_asked or not self._reads_said:
+            return wire.Ping()
+        self._reads_asked, self._reads_said = self._reads_said, {}
+        return wire.Ping(n=self.generation)
 
     # --- messages in ----------------------------------------------------------------
 
@@ -312,8 +361,10 @@ class Dialogue:
         self._lanes.lost()
         self.inbox.lost()
         self._typing.clear()
-        self._reads = self._reads_said | self._reads
-        self._reads_said = {}
+        self._reads = self._reads_asked | self._reads_said | self._reads
+        self._reads_asked, self._reads_said = {}, {}
+        self._signals_left = SIGNALS_MAX
+        self._ping_due = False
 
     def _check_idle(self) -> None:
         if self._outbox.pending:
@@ -330,6 +381,11 @@ def _send(pending: Pending) -> wire.Send:
         to=pending.to,
         reply_to=pending.reply_to,
     )
+
+
+def _first(seqs: dict[str, int], count: int) -> dict[str, int]:
+    """So many of these, taken out of them."""
+    return {chat: seqs.pop(chat) for chat in list(islice(seqs, count))}
 
 
 def _nothing() -> None:

@@ -92,6 +92,10 @@ class Conversation(Protocol):
         """All frames that are to go out now; asked after every `Link.wake`."""
         ...
 
+    def beat(self) -> None:
+        """It is time for a ping: among what goes out next, and a reason to wake for."""
+        ...
+
     def lost(self, reason: str, wait_seconds: float) -> None:
         """No connection, until `welcomed`; the next try is after this time."""
         ...
@@ -204,7 +208,7 @@ class Link:
         return await _first_of(
             self._read(socket),
             self._write(socket),
-            self._beat(socket, welcome.limits.heartbeat_s),
+            self._beat(welcome.limits.heartbeat_s),
             self._drain(),
         )
 
@@ -267,7 +271,7 @@ class Link:
             await self._sleep(VERDICT_SECONDS)
             raise
 
-    async def _beat(self, socket: Socket, heartbeat_seconds: int) -> Lost:
+    async def _beat(self, heartbeat_seconds: int) -> Lost:
         silent = heard = 0
         while True:
             await self._sleep(max(heartbeat_seconds, 1))
@@ -275,7 +279,7 @@ class Link:
             heard = self._heard_count
             if silent >= SILENT_HEARTBEATS_MAX:
                 return Lost(f"the server was silent for {silent * heartbeat_seconds} s")
-            await self._say(socket, encoded(wire.Ping()))
+            self._conversation.beat()
 
     async def _drain(self) -> Lost:
         await self._draining.wait()

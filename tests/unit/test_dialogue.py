@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -25,9 +26,9 @@ from whatsapp.client import (
     OutboxFull,
     Refused,
 )
-from whatsapp.dialogue import INBOX_MESSAGES_MAX, Dialogue
+from whatsapp.dialogue import INBOX_MESSAGES_MAX, SIGNALS_MAX, Dialogue
 from whatsapp.inbox import Gap
-from whatsapp.outbox import Outbox
+from whatsapp.outbox import Outbox, Pending
 
 
 async def test_send_waits_for_the_durable_answer():
@@ -226,6 +227,71 @@ async def test_watch_and_read_are_said_again_after_a_reconnect():
         await me.read("ann:bob", 4)
         frames = [await heard.get() for _ in range(4)]
         assert frames[:2] == frames[2:]
+
+
+def talk() -> Dialogue:
+    """A dialogue without a link: the test takes what goes out."""
+    return Dialogue(Outbox(None, messages_max=9), QUICK, automatic=True, on_gap=lambda gap: None)
+
+
+def out(dialogue: Dialogue) -> list[dict[str, Any]]:
+    return [json.loads(frame) for frame in dialogue.outgoing()]
+
+
+async def test_a_read_that_the_server_surely_has_is_not_said_again():
+    dialogue = talk()
+    dialogue.read("ann:bob", 4)
+    out(dialogue)
+    dialogue.beat()
+    (ping,) = out(dialogue)
+    dialogue.read("ann:cid", 5)  # after the ping: its pong says nothing of it
+    out(dialogue)
+    dialogue.beat()
+    dialogue.heard(wire.Pong(time=1, n=ping["n"]))
+    assert out(dialogue) == [{"type": "ping", "n": ping["n"]}]
+    dialogue.lost("a cable", 0)
+    assert out(dialogue) == [{"type": "read", "chat": "ann:cid", "seq": 5}]
+    dialogue.end(Closed("over"))
+
+
+async def test_a_read_whose_pong_did_not_come_is_said_again():
+    dialogue = talk()
+    dialogue.read("ann:bob", 4)
+    out(dialogue)
+    for _ in range(2):
+        dialogue.beat()
+        out(dialogue)
+        dialogue.heard(wire.Pong(time=1))  # of an earlier ping
+    dialogue.read("ann:bob", 3)
+    dialogue.lost("a cable", 0)
+    assert out(dialogue) == [{"type": "read", "chat": "ann:bob", "seq": 4}]
+    dialogue.end(Closed("over"))
+
+
+async def test_reads_of_many_chats_are_said_in_portions_and_after_messages():
+    dialogue = talk()
+    woken = asyncio.Event()
+    dialogue.wake = woken.set
+    for number in range(SIGNALS_MAX + 20):
+        dialogue.read(f"ann:user{number}", 1)
+    dialogue.send(Pending(id="message-1", chat="ann:bob", text="hi"))
+    assert [f["type"] for f in out(dialogue)] == ["send", *["read"] * SIGNALS_MAX]
+    said = 0
+    async with asyncio.timeout(5):
+        while said < 20:
+            assert reads(dialogue) == 0
+            woken.clear()
+            await woken.wait()
+            said += reads(dialogue)
+    for number in range(SIGNALS_MAX + 20):
+        dialogue.read(f"ann:user{number}", 2)
+    dialogue.finish()
+    assert reads(dialogue) == SIGNALS_MAX + 20
+    dialogue.end(Closed("over"))
+
+
+def reads(dialogue: Dialogue) -> int:
+    return [frame["type"] for frame in out(dialogue)].count("read")
 
 
 async def test_a_hello_has_room_for_the_cursors_that_changed_last():
