@@ -243,10 +243,10 @@ class Client(Calls):
 
     # --- signals --------------------------------------------------------------------
 
-    async def received(self, chat: str, seq: int) -> None:
-        """The application has all of `chat` up to here (where `automatic` is off)."""
+    async def received(self, chat: str, seq: int, *, skip: bool = False) -> None:
+        """The application has all of `chat` up to here. `skip`: without a push of it, too."""
         self._start()
-        self._dialogue.received(chat, seq)
+        self._dialogue.received(chat, seq, skip=skip)
 
     async def read(self, chat: str, seq: int) -> None:
         """The user has read `chat` up to here. Said again after a reconnect, to be sure."""

@@ -89,14 +89,15 @@ class Dialogue:
         self._check_idle()
         self.wake()
 
-    def received(self, chat: str, seq: int) -> None:
-        self.inbox.done(chat, seq)
+    def received(self, chat: str, seq: int, *, skip: bool = False) -> None:
+        (self.inbox.done if skip or not self._automatic else self.inbox.seen)(chat, seq)
         self.taken()
 
     def read(self, chat: str, seq: int) -> None:
         said = (self._reads, self._reads_said, self._reads_asked)
         self._reads[chat] = max(seq, *(reads.get(chat, 0) for reads in said))
-        self.received(chat, seq)
+        self.inbox.seen(chat, seq)
+        self.taken()
         self.wake()
 
     def typing(self, chat: str, *, on: bool) -> None:

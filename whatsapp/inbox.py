@@ -126,6 +126,10 @@ class Inbox:
         self._absorb(chat, position)
         self._move(chat, position)
 
+    def seen(self, chat: str, seq: int) -> None:
+        """As `done`, but not beyond what was queued: a seq too high must not hide what comes."""
+        self.done(chat, min(seq, self._position(chat).queued or 0))
+
     def _position(self, chat: str) -> Position:
         position = self._positions.get(chat)
         if position is None:

@@ -193,7 +193,7 @@ async def tail(who: Who, wish: Wish, out: Callable[[str], None]) -> None:
         if isinstance(calls, Client):
             # All that is there now is read from the history, so nothing of it is pushed.
             for known in chats if wish.chat is None else await _chats(calls):
-                await calls.received(known.chat, known.head)
+                await calls.received(known.chat, known.head, skip=True)
         for item in await _past(calls, chats, wish):
             out(printer.line(item))
         if isinstance(calls, Client):

@@ -47,6 +47,16 @@ def test_done_goes_forward_only():
     assert inbox.moved == {}
 
 
+def test_what_is_seen_beyond_what_was_queued_hides_nothing():
+    inbox = Inbox({"ann:bob": 5})
+    inbox.arrived(entry(6))
+    inbox.seen("ann:bob", 50)
+    inbox.seen("new:chat", 50)
+    assert inbox.moved == {"ann:bob": 6}
+    inbox.arrived(entry(7))
+    assert drain(inbox) == [6, 7]
+
+
 def test_own_seqs_are_applied_once_all_before_them_are():
     inbox = Inbox({"ann:bob": 1})
     inbox.sent("ann:bob", 3)

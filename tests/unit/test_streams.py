@@ -229,3 +229,39 @@ async def test_by_hand_the_application_says_what_it_received():
         assert received.empty()
         await me.received("ann:bob", 1)
         assert (await received.get()) == {"type": "received", "chat": "ann:bob", "seq": 1}
+
+
+@pytest.mark.parametrize("signal", ["read", "received"])
+async def test_a_seq_beyond_the_head_hides_nothing_that_comes(signal):
+    go = asyncio.Event()
+
+    async def story(line: Line) -> None:
+        await line.welcome()
+        await line.text(1)
+        await go.wait()
+        await line.text(2)
+        await line.stay()
+
+    async with scripted(story) as server, logged_in(server) as me:
+        messages = me.messages()
+        await anext(messages)
+        await getattr(me, signal)("ann:bob", 50)
+        go.set()
+        assert (await anext(messages)).seq == 2
+
+
+async def test_what_is_skipped_is_not_shown():
+    go = asyncio.Event()
+
+    async def story(line: Line) -> None:
+        await line.welcome()
+        await go.wait()
+        for seq in (1, 2, 3):
+            await line.text(seq)
+        await line.stay()
+
+    async with scripted(story) as server, logged_in(server) as me:
+        messages = me.messages()
+        await me.received("ann:bob", 2, skip=True)
+        go.set()
+        assert (await anext(messages)).seq == 3

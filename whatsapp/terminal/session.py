@@ -63,7 +63,7 @@ class Session:
         # Before there is a connection: what is there now is read from the history when it is
         # looked at, so that a new device is not pushed years of it.
         for info in self.state.chats.values():
-            await self.client.received(info.chat, info.head)
+            await self.client.received(info.chat, info.head, skip=True)
         self._spawn(self._follow_events(self.client.events()))
         self._spawn(self._follow_entries())
         self._changed()
