@@ -125,12 +125,7 @@ class Client(Calls):
     # --- login ----------------------------------------------------------------------
 
     async def login(
-        self,
-        user: str,
-        password: str,
-        *,
-        device: str | None = None,
-        register: bool = False,
+        self, user: str, password: str, *, device: str | None = None, register: bool = False
     ) -> resources.LoggedIn:
         """Be this user. The login that the outbox file has is used again while it is valid.
 
@@ -169,7 +164,12 @@ class Client(Calls):
     async def logout(self) -> None:
         """End this device on the server, and its connection here. A new `login` may follow."""
         await self._disconnect(Closed("logged out by this program"))
-        await super().logout()
+        try:
+            await super().logout()
+        except BaseException as error:
+            if not isinstance(error, errors.Unauthorized):
+                self._dialogue.begin()  # as far as is known, the token is still good
+            raise
         await self._remember("")
 
     # --- messages -------------------------------------------------------------------

@@ -61,6 +61,21 @@ async def test_logout_ends_the_connection_first():
         await me.connect()
 
 
+async def test_a_logout_that_failed_leaves_the_client_usable():
+    async with scripted() as server, logged_in(server) as me:
+        await me.connect()
+        server.answers["POST /v1/logout"] = problem(503, "unavailable")
+        with pytest.raises(errors.Unavailable):
+            await me.logout()
+        await me.connect()
+        assert len(server.lines) == 2
+        server.answers["POST /v1/logout"] = problem(401, "unauthorized")
+        with pytest.raises(errors.Unauthorized):
+            await me.logout()
+        with pytest.raises(Closed):
+            await me.connect()
+
+
 async def test_before_login_there_is_nothing_to_do():
     async with scripted() as server, Client(server.url) as me:
         with pytest.raises(errors.Unauthorized):
