@@ -228,11 +228,19 @@ class ZookeeperDirectory:
             self._tell()
         elif self._refresh:
             self._refresh = False
-            await self._members.refresh()
+            try:
+                await self._members.refresh()
+            except BaseException:
+                self._refresh = True
+                raise
         if places := self._changed_places:
             self._changed_places = set()
             self._tell()
-            await self._watches.tell_of(places)
+            try:
+                await self._watches.tell_of(places)
+            except BaseException:
+                self._changed_places |= places
+                raise
 
     async def _return(self) -> None:
         """We are connected again, or were thought to hang."""

@@ -293,6 +293,31 @@ async def test_a_stopped_process_leaves_the_directory_and_comes_back(open_direct
             await becomes(lambda: one.locate(["user0"]), {"user0": ["two"]})
 
 
+@pytest.mark.parametrize("part, name", [("_members", "refresh"), ("_watches", "tell_of")])
+async def test_news_of_an_instance_that_could_not_be_read_is_read_again(
+    open_directory, settings, monkeypatch, part, name
+):
+    async with both(open_directory, settings) as (one, two):
+        one._sweeper.grace_seconds = two._sweeper.grace_seconds = 60.0
+        await two.announce(["ann"])
+        told: list[str] = []
+        one.watch(["ann"], told.append)
+        await two._members.leave()
+        await soon(lambda: told and one._members.alive == {("one", 1)})
+        told.clear()
+        reading = getattr(getattr(one, part), name)
+        failures = iter([Unavailable("ZooKeeper does not answer.")])
+
+        async def failing_once(*arguments):
+            for failure in failures:
+                raise failure
+            return await reading(*arguments)
+
+        monkeypatch.setattr(getattr(one, part), name, failing_once)
+        await two._members.join()
+        await soon(lambda: told == ["ann"], seconds=5)
+
+
 async def test_two_instances_of_one_name_are_refused(open_directory, settings):
     twin = replace(ONE, epoch=2)
     async with open_directory(settings, ONE) as one:
