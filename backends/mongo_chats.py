@@ -37,14 +37,17 @@ class MongoChats:
         self._turn = asyncio.Lock()
 
     async def load(self, chats: Collection[str]) -> dict[str, Chat]:
-        """Members first, then the newest entry: what they had not seen yet of the changes up
-        to it is applied here, and what came after it is not there."""
+        """The chat first, then its members, then the newest entry: what they had not seen yet
+        of the changes up to it is applied here, and what came after it is not there. (Were the
+        chat read after its members, it could say that a change is applied which they lack.)"""
         wanted = list(set(chats))
         if not wanted:
             return {}
         mongo, which = self._mongo, {"chat": wanted[0] if len(wanted) == 1 else {"$in": wanted}}
-        documents, members, cursors = await asyncio.gather(
-            chat_documents(mongo, wanted),
+        documents = await chat_documents(mongo, wanted)
+        if not documents:
+            return {}
+        members, cursors = await asyncio.gather(
             mongo.find("members", which),
             mongo.find("cursors", which | {"device": ""}),
         )

@@ -237,6 +237,18 @@ async def test_an_entry_whose_change_was_not_written_down(stage, broken):
     assert await stage.beside.chats.of_user("bob", "d") == []
 
 
+async def test_a_group_that_changes_while_it_is_read(stage):
+    """As of one moment: its members are not older than the change it says it knows."""
+    await append(stage.stores, founded("ann", "bob"))
+    stage.proxy.rule("find", "chats", mongo_proxy.slowly(1.0))
+    loading = asyncio.create_task(stage.stores.chats.load([GROUP]))
+    await asyncio.sleep(0.5)
+    await append(stage.beside, change(epoch=1, joins=(("eve", Role.MEMBER),), leaves=("bob",)))
+    chat = (await loading)[GROUP]
+    members = {user for user, member in chat.members.items() if member.active}
+    assert (chat.epoch, members) in [(1, {"ann", "bob"}), (2, {"ann", "eve"})]
+
+
 async def test_who_writes_next_writes_down_what_was_left(stage):
     await append(stage.stores, founded("ann", "bob"))
     stage.proxy.rule("update", "chats", mongo_proxy.cut, times=9999)
