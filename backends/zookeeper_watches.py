@@ -36,7 +36,7 @@ class Watches:
         watched = set(users)
         for user in watched:
             self._watchers.setdefault(user, []).append(changed)
-            if user not in self._armed and user not in self._flying:
+            if user not in self._armed:
                 self._waiting.setdefault(user, False)
         self._pump()
         # What had to wait may miss what happens now: it is told of when it is set.
@@ -72,6 +72,7 @@ class Watches:
             user = next(iter(self._waiting))
             tell = self._waiting.pop(user)
             self._flying.add(user)
+            self._armed.add(user)  # it may fire before we see that it is set
             path = self._nodes.user(user)
             future = self._link.begin(partial(self._link.client.exists_async, path, self._fired))
             future.add_done_callback(partial(self._set, user, tell, self._link.connections))
@@ -81,10 +82,10 @@ class Watches:
         if connection != self._link.connections:
             return  # `set_all` has seen to it
         self._flying.discard(user)
-        if not failed:
-            self._armed.add(user)
-            if tell:
-                self._tell(user)
+        if failed:
+            self._armed.discard(user)
+        elif tell:
+            self._tell(user)
         # One that failed did so with the connection: it is set after the reconnect.
         self._pump()
 

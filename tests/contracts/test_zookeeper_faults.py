@@ -318,6 +318,25 @@ async def test_news_of_an_instance_that_could_not_be_read_is_read_again(
         await soon(lambda: told == ["ann"], seconds=5)
 
 
+async def test_a_watch_that_fired_before_the_loop_knew_it_was_set_is_set_again(
+    open_directory, settings
+):
+    """And while nobody looked any more: who looks next has to be told all the same."""
+    async with both(open_directory, settings) as (one, two):
+        path, there = one._nodes.user("ann"), two._link.client
+        one.watch(["ann"], lambda user: None)()
+        time.sleep(0.1)  # the loop is busy
+        there.create(path, b"two@7")
+        time.sleep(0.1)
+        await asyncio.sleep(0.1)
+        told: list[str] = []
+        one.watch(["ann"], told.append)
+        await asyncio.sleep(0.1)
+        told.clear()
+        there.set(path, b"two@7 three@9")
+        await soon(lambda: told == ["ann"], seconds=5)
+
+
 async def test_two_instances_of_one_name_are_refused(open_directory, settings):
     twin = replace(ONE, epoch=2)
     async with open_directory(settings, ONE) as one:
