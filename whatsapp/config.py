@@ -78,9 +78,9 @@ class DirectorySection(Section, frozen=True):
     """Who knows which user is on which instance."""
 
     backend: Literal["memory", "zookeeper"] = "memory"
-    instance: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
+    instance: Annotated[str, Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9._-]{0,64}$")] = ""
     hosts: str = "127.0.0.1:2181"
-    root: Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._-]+)+$")] = "/whatsapp"
+    root: Annotated[str, Meta(pattern=r"^(/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)+$")] = "/whatsapp"
     user: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = "whatsapp"
     password: str = ""
     session_timeout_seconds: Annotated[float, Meta(ge=2, le=60)] = 6.0

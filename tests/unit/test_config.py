@@ -109,6 +109,10 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, cause: str, c
         ("server", "allowed_origins", ["https://chat.example.org/"], "is not an origin"),
         ("server", "allowed_origins", ["chat.example.org"], "is not an origin"),
         ("auth", "registration", "invite", "invite_codes is empty"),
+        # ZooKeeper takes no such paths.
+        ("directory", "instance", "..", r"\[directory\] instance"),
+        ("directory", "root", "/chat/.", r"\[directory\] root"),
+        ("directory", "root", "/../chat", r"\[directory\] root"),
     ],
 )
 def test_what_could_never_work_is_told(section: str, option: str, value: Any, cause: str):
@@ -123,6 +127,7 @@ def test_what_does_work_is_not():
             "allowed_origins": ["https://a.example:8443", "app://local", "null"],
         },
         "auth": {"registration": "invite", "invite_codes": ["a"]},
+        "directory": {"instance": "..a", "root": "/.chat/..."},
     }
     assert config.load(None, None, flags).auth.registration == "invite"
 
