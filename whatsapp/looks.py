@@ -20,6 +20,8 @@ from whatsapp.session import Session, State
 log = logging.getLogger(__name__)
 
 LOOKS_AT_ONCE = 4
+# More than of sessions: messages wait for these. Few enough to leave the store to others, too.
+CHATS_AT_ONCE = 32
 AGAIN_SECONDS = 1.0
 
 
@@ -45,12 +47,14 @@ class Looks:
         self._later: deque[tuple[float, Session]] = deque()
         self._sessions: dict[Session, None] = {}
         self._workers = 0
-        self._chats: dict[str, bool] = {}
+        self._chats: dict[str, bool] = {}  # under way: is it to be read once more?
+        self._more_chats: dict[str, None] = {}
         self._all_at: list[float] = []
 
     def __len__(self) -> int:
         """Chats and sessions that are to be looked at, now or in a few seconds."""
-        return len(self._chats) + len(self._sessions) + len(self._later)
+        chats = len(self._chats) + len(self._more_chats)
+        return chats + len(self._sessions) + len(self._later)
 
     def at(self, session: Session, due: float) -> None:
         """Look at this session at that time. Times are given in their order."""
@@ -70,6 +74,9 @@ class Looks:
         """Read this chat's room anew; sessions that are behind then catch up."""
         if chat in self._chats:
             self._chats[chat] = True
+            return
+        if len(self._chats) >= CHATS_AT_ONCE:
+            self._more_chats[chat] = None
             return
         self._chats[chat] = False
         self._scheduler.spawn(self._look_at_chat(chat))
@@ -98,6 +105,10 @@ class Looks:
             self.everywhere_at(self._clock.monotonic() + AGAIN_SECONDS)
         finally:
             del self._chats[chat]
+            if self._more_chats:
+                following = next(iter(self._more_chats))
+                del self._more_chats[following]
+                self.chat(following)
 
     def _go_on(self) -> None:
         while self._workers < min(LOOKS_AT_ONCE, len(self._sessions)):

@@ -6,7 +6,8 @@ import pytest
 
 from tests.support.fleet import Fleet
 from tests.support.world import FAIL_BEFORE, WAIT, WAIT_AFTER, World
-from whatsapp.looks import LOOKS_AT_ONCE
+from whatsapp.hints import Grown, pack
+from whatsapp.looks import CHATS_AT_ONCE, LOOKS_AT_ONCE
 
 CHAT = "ann:bob"
 
@@ -40,6 +41,27 @@ def test_a_few_at_a_time(fleet):
         world.go_on()
         fleet.run()
     assert world.calls.count("of_user") >= 10
+
+
+def test_of_many_chats_that_have_grown_some_at_a_time(fleet):
+    """All at once, they would keep everything else from the store."""
+    world = fleet["a"]
+    world.connect("ann")
+    fleet.run()
+    world.calls.clear()
+    count = 3 * CHATS_AT_ONCE
+    world.next("load", *[WAIT] * count)
+    assert world.core.cluster is not None
+    chats = tuple(f"ann:user{number}" for number in range(count))
+    world.core.cluster.heard("b", [pack(Grown(chats))] * 2)
+    fleet.run()
+    assert len(world.loop.stalled) == CHATS_AT_ONCE
+    assert len(looks_of(world)) >= count
+    while world.loop.stalled:
+        world.go_on()
+        fleet.run()
+    # Of each it was told twice before it was read.
+    assert world.calls.count("load") == count
 
 
 def test_where_the_store_is_away_it_is_tried_again(fleet):
