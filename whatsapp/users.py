@@ -16,6 +16,7 @@ from whatsapp.config import Config
 from whatsapp.errors import StartupError
 from whatsapp.model import user_id
 from whatsapp.server import App
+from whatsapp.shown import one_line
 
 Work = Callable[[App], Awaitable[list[str]]]
 
@@ -72,7 +73,7 @@ def listing() -> Work:
     async def work(app: App) -> list[str]:
         accounts = await app.stores.accounts.search("", sys.maxsize)
         return [
-            f"{account.user}\t{account.name}\t{_moment(account.last_seen_ms)}"
+            f"{account.user}\t{one_line(account.name)}\t{_moment(account.last_seen_ms)}"
             for account in accounts
         ]
 

@@ -22,6 +22,7 @@ from whatsapp.config import Config
 from whatsapp.errors import StartupError
 from whatsapp.interfaces import Stores
 from whatsapp.model import Chat, Device, Entry, Member, Page, direct_chat, is_group, user_id
+from whatsapp.shown import one_line
 
 # Beyond so many members devices are told of those who were asked for only.
 MEMBERS_WITH_DEVICES_MAX = 16
@@ -289,7 +290,7 @@ def _device(device: DeviceAt, member: MemberAt, found: Whereabouts) -> str:
     else:
         said = f"has acknowledged all up to {device.received}"
     seen = _moment(device.last_seen_ms)
-    return f"device {device.device} ({device.name}): {said}; last seen {seen}"
+    return f"device {device.device} ({one_line(device.name)}): {said}; last seen {seen}"
 
 
 def _summary(members: list[MemberAt]) -> list[str]:

@@ -35,6 +35,11 @@ def test_an_account_from_beginning_to_end(monkeypatch):
     assert refused("user", "add", "bob", "--password-stdin", code=1, typed=NEW)
 
 
+def test_a_name_is_one_line_of_the_list_and_no_command_to_a_terminal():
+    run("user", "add", "mal", "--name", "M\nroot \x9b2J", "--password-stdin", typed=NEW + "\n")
+    assert run("user", "list").stdout == "mal\tM root \ufffd2J\tnever\n"
+
+
 @pytest.mark.parametrize("user,password", [("a", NEW), ("alice", "short"), ("alice", "")])
 def test_what_an_account_may_not_be(user: str, password: str):
     lines = refused("user", "add", user, "--password-stdin", code=1, typed=password + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support import mongo
 from tests.support.backends import opener
@@ -145,6 +146,14 @@ async def test_a_message_of_somebody_blocked_is_hidden(stores):
     found = await look(stores, chat="ann:ben", seq=1)
     assert [m.state for m in found.members] == ["wrote", "hidden"]
     assert any("had blocked the author" in line for line in w.lines(found))
+
+
+async def test_what_a_device_is_called_does_not_pass_for_something_told(stores):
+    odd = replace(device("cat", "tablet"), name="x)\nben  has read it \x9b2J")
+    await stores.devices.add(odd)
+    await say(stores, "message-1", chat="ann:cat")
+    told = w.lines(await look(stores, chat="ann:cat", seq=1))
+    assert not any("\n" in line or "\x9b" in line for line in told)
 
 
 def test_chats_may_be_written_as_people_do():
