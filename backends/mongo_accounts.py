@@ -119,8 +119,10 @@ class MongoDevices:
 
     async def add(self, device: Device) -> None:
         document = device_document(device)
-        key = {"_id": document["_id"]}
-        await self._mongo.write(lambda: self._devices.replace_one(key, document, upsert=True))
+        key = {"_id": document.pop("_id")}
+        # A repeat may meet the first attempt, whose answer was lost: `bulk` knows of that.
+        added = self._mongo.update(key, {"$set": document}, upsert=True)
+        await self._mongo.apart(self._mongo.bulk("devices", [added]))
 
     async def by_token(self, token_hash: bytes) -> Device | None:
         key = {"_id": token_hash.hex()}

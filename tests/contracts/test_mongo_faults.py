@@ -22,7 +22,7 @@ from tests.support import mongo, mongo_proxy
 from tests.support.backends import GROUP, PAIR, append, change, founded, log_of, say
 from tests.support.mongo_proxy import MongoProxy
 from whatsapp.errors import Unavailable
-from whatsapp.model import CursorMove, Duplicate, Entry, Member, Role, Stored
+from whatsapp.model import CursorMove, Device, Duplicate, Entry, Member, Role, Stored
 
 # PyMongo's asyncio client, closed while it connects, leaves a socket to the garbage collector.
 pytestmark = [
@@ -272,6 +272,22 @@ async def test_cursors_and_accounts_survive_lost_answers(stage):
     )
     (position,) = await stage.beside.chats.of_user("bob", "d")
     assert (position.device_received, position.member.read) == (1, 1)
+
+
+async def test_a_login_that_is_repeated_meets_its_first_attempt(stage):
+    for number in range(10):
+        device = Device(
+            device=f"d{number}",
+            user="ann",
+            name="phone",
+            token_hash=bytes([number]) * 32,
+            created_ms=1,
+            last_seen_ms=1,
+        )
+        both = (stage.stores, stage.beside)
+        await asyncio.gather(*(stores.devices.add(device) for stores in both * 4))
+        assert await stage.beside.devices.by_token(device.token_hash) == device
+    assert len(await stage.beside.devices.of_user("ann")) == 10
 
 
 async def test_two_servers_write_one_chat(stage):
