@@ -7,6 +7,8 @@ message; so they wait up to a quarter of a second for company.
 from __future__ import annotations
 
 import logging
+from collections import deque
+from itertools import islice
 
 from whatsapp.clock import Scheduler
 from whatsapp.errors import Answer
@@ -16,6 +18,8 @@ from whatsapp.model import CursorMove
 log = logging.getLogger(__name__)
 
 MOVES_PER_WRITE_MAX = 2_000
+# Remembered for readings of the store that began before them: of ten seconds, at four a second.
+WRITES_KEPT = 40
 
 Key = tuple[str, str, str]
 
@@ -28,7 +32,7 @@ class Cursors:
         self._scheduler = scheduler
         self._moves: dict[Key, CursorMove] = {}
         self._under_way: dict[Key, CursorMove] = {}
-        self._written: dict[Key, CursorMove] = {}  # last
+        self._written: deque[dict[Key, CursorMove]] = deque(maxlen=WRITES_KEPT)
         self._writes = 0
         self._writing = False
 
@@ -65,8 +69,9 @@ class Cursors:
         And what was written during the reading counts. What was written before it does not:
         another instance may have moved the cursor since, also back.
         """
-        last = self._written if ticket < self._writes else {}
-        for moves in (last, self._under_way, self._moves):
+        kept = len(self._written)
+        since = islice(self._written, max(0, kept - (self._writes - ticket)), kept)
+        for moves in (*since, self._under_way, self._moves):
             move = moves.get((chat, user, device))
             if move is not None:
                 seq = move.device_received
@@ -103,7 +108,7 @@ class Cursors:
                 self._restore(move)
             raise
         else:
-            self._written = moves
+            self._written.append(moves)
             self._writes += 1
         finally:
             for key in keys:
