@@ -120,6 +120,7 @@ class Rates:
         if len(buckets) == 1:
             wait = buckets[0].take(now, cost)
             if wait > 0.0:
+                self.refused[kind] += 1
                 raise _refusal(self._limits[kind].sentence, wait)
             return
         wait = max(bucket.wait(now, cost) for bucket in buckets)

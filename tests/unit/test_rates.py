@@ -104,6 +104,13 @@ def test_kinds_and_keys_are_counted_apart(clock):
     assert refusals(lambda: limits.take("sends", "ann"), 1) == 1
 
 
+@pytest.mark.parametrize("kind", ["sends", "deliveries", "lookups", "logins", "registrations"])
+def test_refusals_of_every_kind_are_counted(clock, kind):
+    limits = Rates(config.Rates(), clock)
+    count = refusals(lambda: limits.take(kind, "ann", cost=1e9), 3)
+    assert (count, limits.refused[kind]) == (2, 2)
+
+
 def test_deliveries_cost_as_many_as_there_are_members(clock):
     limits = Rates(config.Rates(deliveries_per_second=10, deliveries_burst=2000), clock)
     limits.take("deliveries", "ann", cost=1024)
