@@ -19,7 +19,7 @@ from whatsapp.errors import BadRequest, Forbidden, RateLimited, Unavailable
 from whatsapp.lean import LeanConnection
 from whatsapp.log import SessionLog
 from whatsapp.metrics import CONTENT_TYPE, Metrics
-from whatsapp.rates import Bucket
+from whatsapp.rates import Bucket, address_key
 from whatsapp.router import Later, Router
 from whatsapp.session import Session, State
 from whatsapp.wire import (
@@ -45,7 +45,7 @@ READERS: dict[str, type[Connection]] = {"lean": LeanConnection, "plain": Connect
 class Guest:
     """A connection with its session; the `Receiver` of its frames.
 
-    `address` is where it came from, until it says who it is.
+    `address` is where it came from, as limits count it, until it says who it is.
     """
 
     __slots__ = ("_door", "address", "bucket", "connection", "number", "session")
@@ -126,7 +126,7 @@ class Door:
         if self.draining:
             raise Unavailable("the server is going away; connect again", retry_after_ms=1000)
         _check_handshake(request, self._settings.allowed_origins)
-        address = rest.client_address(request, self._trusted)
+        address = address_key(rest.client_address(request, self._trusted))
         self._count_opening(address)
         connection = READERS[self._settings.reader](self._socket_settings, self._metrics)
         try:

@@ -305,15 +305,15 @@ class Stalled:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self._socket.setblocking(False)
 
-    async def connect(self, token: str | None = None) -> None:
+    async def connect(self, token: str | None = None, *, forwarded_for: str = "") -> None:
         """The handshake; then, with a token, the hello."""
         loop = asyncio.get_running_loop()
         await loop.sock_connect(self._socket, self._address)
         request = (
             "GET /v1/ws HTTP/1.1\r\nHost: {}:{}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Protocol: {}\r\n\r\n"
-        ).format(*self._address, SUBPROTOCOL)
+            "Sec-WebSocket-Protocol: {}\r\nX-Forwarded-For: {}\r\n\r\n"
+        ).format(*self._address, SUBPROTOCOL, forwarded_for)
         await loop.sock_sendall(self._socket, request.encode())
         head = b""
         while not head.endswith(b"\r\n\r\n"):

@@ -211,6 +211,16 @@ async def test_addresses_behind_a_trusted_proxy_are_told_apart(tmp_path: Path) -
         waiting.close()
 
 
+async def test_a_whole_network_of_ipv6_is_one_address(tmp_path: Path) -> None:
+    limits = {"unauthenticated_per_address_max": 1, "trusted_proxies": ["127.0.0.1"]}
+    async with place(tmp_path, server=limits) as here:
+        waiting = Stalled(here.server.url)
+        await waiting.connect(forwarded_for="2001:db8::1")
+        assert await here.handshake(X_Forwarded_For="2001:db8::2:3") == 429
+        assert await here.handshake(X_Forwarded_For="2001:db8:0:1::1") == 101
+        waiting.close()
+
+
 async def test_a_frame_that_is_not_masked_is_refused(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
         raw = Stalled(here.server.url)
