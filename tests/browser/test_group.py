@@ -88,6 +88,11 @@ async def test_a_link_invites(people, person):
     await bob.open(path)
     await bob.fill_login()
     await expect(bob.dialog()).to_contain_text("Join the group?")
+    # Who does not want to yet follows it again.
+    await bob.dialog().get_by_role("button", name="Cancel").click()
+    await expect(bob.dialog()).to_have_count(0)
+    await bob.page.evaluate("path => { location.href = path }", path)
+    await expect(bob.dialog()).to_contain_text("Join the group?")
     await bob.dialog().get_by_role("button", name="Join", exact=True).click()
     await bob.sees_event("You joined by invitation")
     await bob.say("Hello all")

@@ -6,13 +6,10 @@ import { chatPath, replace, route } from '../core/route.js';
 import { takeInfos } from '../core/chats.js';
 import { confirm } from './dialogs.js';
 
-let askedFor = '';
-
 export function Join() {
   const { join } = route.value;
   useEffect(() => {
-    if (!join || askedFor === join) return;
-    askedFor = join;
+    if (!join) return;
     replace('/');
     confirm({
       title: 'Join the group?',
@@ -20,7 +17,6 @@ export function Join() {
       action: 'Join',
       danger: false,
       act: async () => {
-        askedFor = '';
         const info = await post(at`/v1/join/${join}`);
         await takeInfos([info]);
         replace(chatPath(info.chat));
