@@ -125,6 +125,36 @@ async def test_chats_of_the_same_time_are_all_listed(person, times):
     await expect(lines).to_have_count(len(times))
 
 
+async def test_who_comes_after_somebody_else_finds_nothing_of_theirs(people):
+    ann, bob = await people("Ann", "Bob")
+    await ann.begin_chat(bob)
+    await ann.say("hello")
+    await ann.sees_state("hello", "delivered")
+    other = await ann.open()
+    await ann.open_chat("Bob", other)
+    await other.get_by_role("button", name="Search messages").click()
+    await other.get_by_role("searchbox", name="Search messages").fill("what Ann looks for")
+    await ann.message("hello", other).hover()
+    await ann.message("hello", other).get_by_role("button", name="Message options").click()
+    await expect(other.get_by_role("menu")).to_be_visible()
+    await ann.field().fill("what Bob is never to see")
+    await ann.page.get_by_role("button", name="Settings").click()
+    await ann.page.get_by_role("button", name="Log out").click()
+    await ann.dialog().get_by_role("button", name="Log out", exact=True).click()
+    await ann.page.get_by_label("User name or phone number").fill(bob.user)
+    await ann.page.get_by_label("Password").fill(PASSWORD)
+    await ann.page.get_by_role("button", name="Log in", exact=True).click()
+    for page in (ann.page, other):
+        await ann.at_home(page)
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+        await expect(page.get_by_test_id("chat-head")).to_have_count(0)
+        await expect(ann.chat_line("Ann", page)).to_contain_text("hello")
+        await ann.open_chat("Ann", page)
+        await expect(ann.field(page)).to_have_value("")
+        await page.get_by_role("button", name="Search messages", exact=True).click()
+        await expect(page.get_by_role("searchbox", name="Search messages")).to_have_value("")
+
+
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_a_clock_that_is_off(person, hours):
     ann, bob = await person("Ann"), await person("Bob")

@@ -5,7 +5,7 @@
 
 import { batch } from '../html.js';
 import { asked, getMeta, putMeta, reading, wipe, writing } from './database.js';
-import { listen, publish } from './bus.js';
+import { hand, listen, publish } from './bus.js';
 import { loadChats } from './chats.js';
 import { loadPeople } from './people.js';
 import { lead, retire } from './leader.js';
@@ -19,8 +19,17 @@ const ENDED = {
   4010: 'This device was logged out. Log in again: your chats and unsent messages are still here.',
 };
 
+// Whose data this tab has shown; null: nothing yet.
+let shown = null;
+
 /** Look who is logged in here, and show what there is; the server is not needed for it. */
 export async function resume() {
+  const owner = await lastUser();
+  if (shown !== null && shown !== owner) {
+    hand({ kind: 'other-user' });
+    reset();
+  }
+  shown = owner;
   const known = (await getMeta('session')) ?? { token: null };
   if (known.token) await enter(known);
   else session.value = known;
@@ -52,10 +61,7 @@ export async function unsentCount() {
 export async function login(user, password) {
   const answer = await post('/v1/login', { user, password, device: deviceName() });
   const owner = await getMeta('owner');
-  if (owner !== answer.user) {
-    await wipe();
-    reset();
-  }
+  if (owner !== answer.user) await wipe();
   await writing(['meta'], async ({ meta }) => {
     await asked(meta.put(answer.user, 'owner'));
     await asked(meta.put(answer, 'session'));
@@ -73,7 +79,6 @@ export async function logout() {
     if (error.code !== 'offline' && error.code !== 'unauthorized') console.warn('logout', error.code);
   }
   await wipe();
-  reset();
   publish({ kind: 'session' });
 }
 

@@ -21,6 +21,12 @@ export async function loadDrafts() {
   for (const draft of parting) keepDraft(draft.chat, draft.text, draft.reply_to, 0);
 }
 
+listen('other-user', () => {
+  for (const timer of timers.values()) clearTimeout(timer);
+  timers.clear();
+  drafts.value = new Map();
+});
+
 listen('draft', ({ draft, tab }) => { if (tab !== TAB) take(draft); });
 
 function take(draft) {

@@ -4,9 +4,11 @@
 import { html, signal, useEffect, useRef, useState } from '../html.js';
 import { Close } from './icons.js';
 import { IconButton } from './parts.js';
+import { listen } from '../core/bus.js';
 import { plainWords } from '../core/errors.js';
 
 const open = signal([]);
+listen('other-user', () => { open.value = []; });
 
 /** Show a view in a dialog; it gets `close`. */
 export function showDialog(view) {

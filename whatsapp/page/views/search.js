@@ -2,6 +2,7 @@
 
 import { html, signal, useEffect, useRef, useState } from '../html.js';
 import { get } from '../core/rest.js';
+import { listen } from '../core/bus.js';
 import { me } from '../core/state.js';
 import { nameOf } from '../core/people.js';
 import { plainWords } from '../core/errors.js';
@@ -21,6 +22,7 @@ const PAGE = 30;
 export const searchScope = signal('');
 // Stays when one comes back from a result.
 const typed = signal('');
+listen('other-user', () => { searchScope.value = ''; typed.value = ''; });
 
 export function Search() {
   const query = typed.value;
