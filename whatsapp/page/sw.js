@@ -1,6 +1,5 @@
-// The service worker: keeps the page's own files, so that it opens without the server. It never
-// touches the API; messages are in IndexedDB. `self.SHELL` is put in front by the server: the
-// list of files, and a version that changes whenever one of them does.
+// The service worker: keeps the page's files, so that it opens without the server, and leaves the
+// API alone. The server puts `self.SHELL` in front: the files, and a version that changes with them.
 
 const CACHE = `shell-${self.SHELL.version}`;
 

@@ -1,7 +1,7 @@
 // Registering, logging in and out, and which account this browser's data belongs to.
 //
-// The data of a login that has expired stays until somebody else logs in: the same user finds
-// everything again, unsent texts too. Who logs out on purpose leaves nothing behind.
+// The data of an expired login stays until somebody else logs in: the same user finds all again,
+// unsent texts too. Who logs out on purpose leaves nothing behind.
 
 import { batch } from '../html.js';
 import { asked, getMeta, putMeta, reading, wipe, writing } from './database.js';
@@ -19,8 +19,7 @@ const ENDED = {
   4010: 'This device was logged out. Log in again: your chats and unsent messages are still here.',
 };
 
-// Whose data this tab has shown; null: nothing yet.
-let shown = null;
+let shown = null; // whose data this tab has
 
 /** Look who is logged in here, and show what there is; the server is not needed for it. */
 export async function resume() {

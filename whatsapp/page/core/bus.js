@@ -1,5 +1,5 @@
-// What the tabs of this browser tell each other, and the parts of one tab: small events with a
-// `kind`. An event reaches this tab's own listeners at once, the other tabs' a moment later.
+// What the tabs of this browser tell each other, and the parts of one tab: events with a
+// `kind`, here at once, in other tabs a moment later.
 
 const channel = 'BroadcastChannel' in self ? new BroadcastChannel('messages') : null;
 const listeners = new Map();

@@ -1,6 +1,5 @@
-// One tab of this browser has the connection: the one that holds the lock. When it closes, the
-// next one gets it. Where there are no locks (plain http in a home network), each tab tries, and
-// the server lets one: the newest.
+// One tab of this browser has the connection: the one with the lock, and after it the next. Where
+// there are no locks (plain http), each tab tries, and the server lets the newest.
 
 import { Sync } from './sync.js';
 

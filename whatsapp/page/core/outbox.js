@@ -1,6 +1,5 @@
 // Texts on their way: kept until the server has them. Each has its id from the beginning, so it
-// may be sent again after any accident and is stored once. Within a chat one is under way at a
-// time: order is kept even where the server asks to slow down.
+// may be sent again and is stored once. Within a chat one is under way at a time: order is kept.
 //
 // A row: {n, id, chat, text, reply_to, time, state: 'queued' | 'failed', why}
 
@@ -42,8 +41,8 @@ async function add(row) {
   }
 }
 
-// A page that closes takes along what the database has not begun yet. A note is there at once:
-// what is noted at the next start is put into the outbox. If it was sent already, its id tells.
+// A page that closes takes along what the database has not begun yet. A note is there at once, and
+// goes into the outbox at the next start. If it was sent already, its id tells.
 function note(row) {
   try {
     localStorage.setItem(NOTED + row.id, JSON.stringify({ ...row, user: me() }));

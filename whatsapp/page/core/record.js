@@ -1,5 +1,4 @@
-// A chat's record: all that this browser knows of one chat beside its messages. Plain objects
-// and pure rules; `chats.js` keeps them.
+// A chat's record: what this browser knows of it beside its messages. `chats.js` keeps them.
 //
 //   applied  up to here this device has what was pushed, or pages it on demand; null: not known
 //   head     the last seq that there is        counted  up to here `unread` has been counted

@@ -1,5 +1,4 @@
-// Where in the page one is: the part of the address after #, so that "back" works as people
-// expect, also on a phone.
+// Where in the page one is: the part of the address after #, so that "back" works.
 //
 //   #/                list      #/c/CHAT           a chat      #/c/CHAT/info     about it
 //   #/new  #/group    begin     #/settings  #/devices  #/search                 #join=CODE

@@ -82,13 +82,11 @@ export class Sync {
         const infos = await get('/v1/chats', { limit: CHATS_PER_PAGE, ...(before && { before }) });
         await forgetStale(infos);
         await takeInfos(infos, (record, info) => { record.applied ??= info.head; });
-        const knownBefore = known.size;
+        const more = infos.some(({ chat }) => !known.has(chat));
         for (const { chat } of infos) known.add(chat);
-        const oldest = infos.at(-1)?.last?.time;
-        if (infos.length < CHATS_PER_PAGE || !oldest) break;
-        // Chats may share a time, so the oldest one's is asked for again. Where that brought
-        // nothing new, a whole page shares it, and what can be had is what is older.
-        before = oldest + (known.size > knownBefore ? 1 : 0);
+        before = infos.at(-1)?.last?.time;
+        if (infos.length < CHATS_PER_PAGE || !before) break;
+        if (more) before += 1; // others may share the last one's time, but not a whole page
       }
       await forgetAllBut(known);
       await putMeta('primed', true);

@@ -1,6 +1,6 @@
-// The messages of a chat as one scrolls through them. However many there are, only some are
-// drawn: a stretch of `DRAWN_MAX` rows that moves along. What is at the top of the view stays
-// where it is when rows come or go around it; at the end of the chat, the end is kept in view.
+// The messages of a chat as one scrolls through them. Only a stretch of `DRAWN_MAX` rows is drawn,
+// and moves along. What is at the top of the view stays there when rows come or go around it; at
+// the end of the chat, the end is kept in view.
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../html.js';
 import { dayName, dayOf, minute } from '../core/clock.js';
