@@ -1,5 +1,5 @@
-// IndexedDB: what this browser keeps. One transaction is one promise; it resolves when the
-// browser has taken it, and rejects with a `Refused` that can be shown.
+// IndexedDB: what this browser keeps. A transaction is a promise; it rejects with a `Refused`
+// that can be shown.
 
 import { storageError } from './errors.js';
 

@@ -1,5 +1,4 @@
-// Every error in plain words. What the server says is a plain sentence already; here are those
-// that it cannot say: no connection, no room in the browser.
+// Every error in plain words: those of the server are, here are those that it cannot say.
 
 import { waiting } from './clock.js';
 

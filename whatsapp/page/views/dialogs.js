@@ -1,5 +1,5 @@
-// Dialogs: questions, small forms, menus. The browser's own <dialog> holds the focus and closes
-// on Escape; here is who is open and that pressing beside it closes it, too.
+// Dialogs: questions, small forms, menus. The browser's <dialog> holds the focus and closes on
+// Escape; pressing beside it does, too.
 
 import { html, signal, useEffect, useRef, useState } from '../html.js';
 import { Close } from './icons.js';
