@@ -135,42 +135,32 @@ def test_a_token_that_is_read_while_a_link_is_mended(fleet):
 # --- cursors and receipts --------------------------------------------------------------
 
 
+def visit(fleet, name, *, cursors=None, received=None):
+    """Bob's device is on that instance for a while; what was pushed to it there."""
+    bob = fleet[name].connect("bob", cursors=cursors)
+    if received is not None:
+        fleet[name].say(bob, wire.Received(CHAT, received))
+    wait(fleet)
+    fleet[name].drop(bob)
+    wait(fleet)
+    return bob.texts()
+
+
 def test_a_device_that_went_back_elsewhere_is_pushed_again_what_it_wants(fleet):
-    a, b = fleet["a"], fleet["b"]
     for text in "12345":
         fleet["c"].post("ann", "bob", text)
-    bob = a.connect("bob")
-    a.say(bob, wire.Received(CHAT, 5))
-    wait(fleet)
-    a.drop(bob)
-    bob = b.connect("bob", cursors={CHAT: 2})
-    wait(fleet)
-    b.drop(bob)
-    wait(fleet)
-    bob = a.connect("bob")
-    wait(fleet)
-    assert bob.texts() == ["3", "4", "5"]
+    visit(fleet, "a", received=5)
+    visit(fleet, "b", cursors={CHAT: 2})
+    assert visit(fleet, "a") == ["3", "4", "5"]
 
 
 def test_a_device_that_went_back_here_and_on_elsewhere_is_pushed_nothing_twice(fleet):
-    a, b = fleet["a"], fleet["b"]
     for text in "12345":
         fleet["c"].post("ann", "bob", text)
-    bob = a.connect("bob")
-    a.say(bob, wire.Received(CHAT, 3))
-    wait(fleet)
-    a.drop(bob)
-    bob = a.connect("bob", cursors={CHAT: 2})
-    wait(fleet)
-    a.drop(bob)
-    bob = b.connect("bob")
-    b.say(bob, wire.Received(CHAT, 5))
-    wait(fleet)
-    b.drop(bob)
-    wait(fleet)
-    bob = a.connect("bob")
-    wait(fleet)
-    assert bob.texts() == []
+    visit(fleet, "a", received=3)
+    visit(fleet, "a", cursors={CHAT: 2})
+    visit(fleet, "b", received=5)
+    assert visit(fleet, "a") == []
 
 
 def test_a_receipt_of_a_group_never_goes_back_wherever_one_reads_it(fleet):
